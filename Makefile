@@ -1,0 +1,45 @@
+# Every target makes `.venv` from requirements.lock first: README's commands need nothing but Python >= 3.11.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+CHECK := .venv-check
+export PYTHONDONTWRITEBYTECODE :=
+PYTEST := $(BIN)/python -m pytest
+
+.PHONY: help demo test check bench chaos lock test-parts format clean
+help: ## list the targets
+	@grep -hE '^[a-z.-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 18
+
+$(VENV): $(VENV)/.made
+$(VENV)/.made: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Sitrep needs Python >= 3.11; $(PYTHON) is older. Set PYTHON=python3.12 or newer." >&2; exit 2; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python tools/link_checkout.py
+	@touch $@
+
+$(CHECK)/.made: requirements-check.lock
+	@test -x $(CHECK)/bin/python || $(PYTHON) -m venv $(CHECK)
+	$(CHECK)/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements-check.lock
+	@touch $@
+
+test: $(VENV)/.made ## all tests but the slow matrices
+	$(PYTEST) -q -m "not slow"
+
+check: $(VENV)/.made $(CHECK)/.made ## format, lint, types, import floors, wheel
+	$(CHECK)/bin/ruff format --check .
+	$(CHECK)/bin/ruff check .
+	$(CHECK)/bin/mypy --python-executable $(BIN)/python
+	PYTHONPATH=.:$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))') $(CHECK)/bin/lint-imports --no-cache
+	$(CHECK)/bin/python tools/check_wheel.py
+
+format: $(CHECK)/.made ## rewrite files in our format
+	$(CHECK)/bin/ruff format .
+	$(CHECK)/bin/ruff check --fix .
+
+lock: ## renew both lock files
+	uv pip compile -q --generate-hashes --no-emit-index-url --no-header --python-version 3.11 --universal --group test pyproject.toml -o requirements.lock
+	uv pip compile -q --generate-hashes --no-emit-index-url --no-header --python-version 3.11 --universal --group check -o requirements-check.lock
+
+clean: ## remove what make made
+	rm -rf $(VENV) $(CHECK) .bench

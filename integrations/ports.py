@@ -1,0 +1,170 @@
+"""The roles that outside systems play. Protocols are the role; implementations are named after the system.
+
+A call ends in records or in exactly one error of `integrations.errors`; never in None for failure, never in a bare
+Exception. Every method has its own timeout, shorter than the room's deadline.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol, runtime_checkable
+
+from integrations.records import Alert, Channel, Findings, Incident, Person, Question, Signal
+
+
+@runtime_checkable
+class Source(Protocol):
+    """Fetches evidence and telemetry about an incident from one system."""
+
+    name: str
+    """The section's name in `[sources]`; stands on the card."""
+    kind: str
+    deadline_seconds: float
+
+    async def fetch(self, question: Question) -> Findings:
+        """Raises Unavailable, Denied or Malformed."""
+        ...
+
+
+class SignalDoor(Protocol):
+    """A webhook's sender: what it signs and what it says. Pure: no I/O, so that the door stays fast."""
+
+    name: str
+    path: str
+    body_limit: int
+
+    def verify(self, headers: Mapping[str, str], body: bytes, received_at: datetime) -> None:
+        """Constant time, on the raw bytes. Raises BadSignature. Header names are lower case."""
+        ...
+
+    def parse(
+        self, headers: Mapping[str, str], payload: Any, sha256: str, received_at: datetime
+    ) -> list[Signal]:
+        """`payload` is the parsed, redacted body. What is signed and cannot be read is a signal of kind unknown."""
+        ...
+
+
+class AlertParser(Protocol):
+    """Turns one sender's payload into alerts. Pure."""
+
+    name: str
+
+    def parse(self, payload: Any, received_at: datetime) -> list[Alert]:
+        """Raises NotASignal for what is no alert."""
+        ...
+
+
+class IncidentSource(Protocol):
+    """The system that owns an incident's life: its times are the ones that count."""
+
+    name: str
+
+    async def incident(self, incident_id: str) -> Mapping[str, Any]:
+        """The system's own record of one incident."""
+        ...
+
+    def transitions(self, since: datetime) -> AsyncIterator[Signal]:
+        """Every life-cycle transition since then, oldest first, as signals for the intake."""
+        ...
+
+    async def add_note(self, incident_id: str, text: str) -> str:
+        """Writes a note and returns its id."""
+        ...
+
+    async def find_note(self, incident_id: str, mark: str) -> str | None:
+        """The id of the note that contains this mark, if there is one."""
+        ...
+
+
+class Directory(Protocol):
+    """Who is who, and who is where. Each answer is complete or raises: half a list is no list."""
+
+    name: str
+
+    async def people(self) -> Sequence[Person]: ...
+
+    async def groups(self) -> Mapping[str, frozenset[str]]:
+        """Group name to person ids."""
+        ...
+
+    async def channel(self, channel_id: str) -> Channel: ...
+
+    async def members(self, channel_id: str) -> frozenset[str]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Posted:
+    """Where a message stands: Slack's channel id and timestamp."""
+
+    channel: str
+    ts: str
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One wanted Slack message. `mark` is our key: it is put into metadata and into the first block's id."""
+
+    channel: str
+    text: str
+    blocks: Sequence[Mapping[str, Any]]
+    mark: str
+    thread_ts: str | None = None
+    broadcast: bool = False
+    """A thread reply that is also sent to the channel."""
+
+
+class Poster(Protocol):
+    """Slack's side of the outbox: post, edit, and find again what was posted."""
+
+    async def post(self, message: Message) -> Posted:
+        """Raises Unavailable(answer_lost=True) when the post may have gone out all the same."""
+        ...
+
+    async def update(self, posted: Posted, message: Message) -> None: ...
+
+    async def find(self, channel: str, mark: str, since: datetime, thread_ts: str | None) -> Posted | None:
+        """The message of ours that carries this mark, looking back no further than `since`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class PromptRequest:
+    """What goes to a model: messages and the JSON schema of the only acceptable answer."""
+
+    model: str
+    system: str
+    user: str
+    schema_name: str
+    schema: Mapping[str, Any]
+    max_output_tokens: int
+    parameters: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """What came back: text, the model that says it answered, and the tokens that are charged."""
+
+    text: str
+    answered_by: str
+    tokens_in: int
+    tokens_cached: int
+    tokens_out: int
+    finish_reason: str
+    refusal: str | None = None
+    fingerprint: str | None = None
+
+
+class ModelEndpoint(Protocol):
+    """An OpenAI-compatible endpoint; one request is one attempt, retries are the gateway's."""
+
+    name: str
+
+    async def complete(self, request: PromptRequest, timeout_seconds: float) -> Completion: ...
+
+
+__all__ = [
+    "AlertParser", "Completion", "Directory", "Incident", "IncidentSource", "Message", "ModelEndpoint", "Posted",
+    "Poster", "PromptRequest", "SignalDoor", "Source",
+]  # fmt: skip
