@@ -1,9 +1,9 @@
 """Sitrep's own errors. Classes say what to do next; each maps to one exit code of the command.
 
-    SitrepError                 exit 1
-    ├── ConfigurationError      exit 2: settings or usage; all problems at once
-    ├── MissingPart             exit 3: something that is needed is not installed or not running
-    └── NotPermitted            exit 1: the one who asks may not
+SitrepError                 exit 1
+├── ConfigurationError      exit 2: settings or usage; all problems at once
+├── MissingPart             exit 3: something that is needed is not installed or not running
+└── NotPermitted            exit 1: the one who asks may not
 """
 
 from __future__ import annotations

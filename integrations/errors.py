@@ -1,11 +1,11 @@
 """How a call to an outside system can fail. Classes say what to do next, not which library failed.
 
-    IntegrationError
-    ├── Unavailable      try later: no answer, 5xx, rate limit (`retry_after_seconds` when they said it)
-    ├── Denied           credentials, scope or plan: a person has to change something
-    │   └── NotIncluded  the account's plan lacks it (PagerDuty's 402): say so, it is not an error
-    ├── Malformed        they answered something that is not their documented format
-    └── Refused          the message we sent is not acceptable as it is (Slack's `invalid_blocks`)
+IntegrationError
+├── Unavailable      try later: no answer, 5xx, rate limit (`retry_after_seconds` when they said it)
+├── Denied           credentials, scope or plan: a person has to change something
+│   └── NotIncluded  the account's plan lacks it (PagerDuty's 402): say so, it is not an error
+├── Malformed        they answered something that is not their documented format
+└── Refused          the message we sent is not acceptable as it is (Slack's `invalid_blocks`)
 """
 
 from __future__ import annotations

@@ -39,9 +39,7 @@ class SignalDoor(Protocol):
         """Constant time, on the raw bytes. Raises BadSignature. Header names are lower case."""
         ...
 
-    def parse(
-        self, headers: Mapping[str, str], payload: Any, sha256: str, received_at: datetime
-    ) -> list[Signal]:
+    def parse(self, headers: Mapping[str, str], payload: Any, sha256: str, received_at: datetime) -> list[Signal]:
         """`payload` is the parsed, redacted body. What is signed and cannot be read is a signal of kind unknown."""
         ...
 

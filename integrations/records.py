@@ -88,9 +88,7 @@ class Readers(Record):
         return json.dumps(self._to_json(), separators=(",", ":"))
 
 
-EvidenceKind = Literal[
-    "alert", "change", "trace", "metric", "log", "runbook", "past_incident", "ownership", "message"
-]
+EvidenceKind = Literal["alert", "change", "trace", "metric", "log", "runbook", "past_incident", "ownership", "message"]
 ModelUse = Literal["allowed", "never"]
 
 

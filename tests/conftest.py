@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pathlib
+from collections.abc import Callable
 
 import pytest
 
@@ -19,12 +20,13 @@ def shared_data() -> pathlib.Path:
     return folder
 
 
-def _required(part: str) -> bool:
-    return part in os.environ.get("SITREP_TEST_REQUIRE", "").replace(",", " ").split()
+@pytest.fixture(scope="session")
+def without_part() -> Callable[[str, str], None]:
+    """`without_part("chromium", "install it")` skips, or fails when SITREP_TEST_REQUIRE names that part."""
 
+    def skip_or_fail(part: str, reason: str) -> None:
+        if part in os.environ.get("SITREP_TEST_REQUIRE", "").replace(",", " ").split():
+            pytest.fail(f"{part} is required by SITREP_TEST_REQUIRE and missing: {reason}")
+        pytest.skip(f"{part}: {reason}")
 
-def skip_without(part: str, reason: str) -> None:
-    """Skip because a part of the machine is missing, or fail if SITREP_TEST_REQUIRE names that part."""
-    if _required(part):
-        pytest.fail(f"{part} is required by SITREP_TEST_REQUIRE and missing: {reason}")
-    pytest.skip(reason)
+    return skip_or_fail

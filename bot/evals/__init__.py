@@ -1,0 +1,1 @@
+"""Golden cases and measurements that `sitrep eval` runs."""

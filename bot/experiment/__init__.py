@@ -1,0 +1,1 @@
+"""Arms, assignment by unit, exposure, outcomes, estimators, cutlines."""

@@ -1,0 +1,1 @@
+"""Policy checks, audit trail, change-risk review for CI."""

@@ -1,0 +1,1 @@
+"""Intake, dedupe, life cycle, units and routing of incidents."""

@@ -1,0 +1,1 @@
+"""Runbooks and past incidents: the corpus, its index and search."""

@@ -1,0 +1,1 @@
+"""Door: Slack commands, events, actions and views."""

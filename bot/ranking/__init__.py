@@ -1,0 +1,1 @@
+"""Which service and which change: the engine behind the room `rank`."""

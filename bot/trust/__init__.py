@@ -1,0 +1,1 @@
+"""Who may see it and what may be trusted: principals, audience, directory, redaction, neutralising."""

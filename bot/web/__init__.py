@@ -1,0 +1,1 @@
+"""Door: signed webhooks, health, metrics, incidents."""
