@@ -1,0 +1,64 @@
+"""The command line: thin, one file a command, imported only when it is called (`sitrep --help` stays fast).
+
+Exit codes: 0 all hold, 1 one does not, 2 usage or configuration, 3 a needed part is missing.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import click
+
+from bot import __version__
+from bot.errors import SitrepError
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    # name: (module with a click command named `command`, one line for --help)
+}
+"""Every command. The help line stands here so that `--help` imports none of them."""
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they are used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command = importlib.import_module(COMMANDS[cmd_name][0]).command
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, COMMANDS[name][1]) for name in self.list_commands(ctx)])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="sitrep")
+def sitrep() -> None:
+    """Incident triage for on-call engineers in Slack: permission-filtered, cited, measured."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command and return its exit code; an error is one clear text on stderr, never a traceback."""
+    try:
+        sitrep.main(args=arguments, prog_name="sitrep", standalone_mode=False)
+    except click.exceptions.Exit as ended:
+        return ended.exit_code
+    except click.ClickException as wrong:
+        wrong.show()
+        return 2
+    except click.Abort:
+        click.echo("interrupted", err=True)
+        return 130
+    except SitrepError as failed:
+        click.echo(f"sitrep: {failed}", err=True)
+        return failed.exit_code
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 1
+    return 0
