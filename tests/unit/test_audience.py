@@ -188,7 +188,9 @@ def test_the_signature_names_what_may_be_read(one: list[frozenset[str]], other: 
 
 
 @given(SIGNATURES, st.frozensets(GROUPS), READERS)
-def test_one_more_reader_never_widens(signatures: list[frozenset[str]], newcomer: frozenset[str], item: Readers) -> None:
+def test_one_more_reader_never_widens(
+    signatures: list[frozenset[str]], newcomer: frozenset[str], item: Readers
+) -> None:
     before = may_all_read(Audience.of(signatures, NOW), item)
     after = may_all_read(Audience.of([*signatures, newcomer], NOW), item)
     assert before or not after
