@@ -81,7 +81,17 @@ class Directory(Protocol):
 
     name: str
 
-    async def people(self) -> Sequence[Person]: ...
+    async def team_id(self) -> str:
+        """The workspace's own id (Slack: `auth.test`): whoever has another is foreign and never a full member."""
+        ...
+
+    async def people(self) -> Sequence[Person]:
+        """Everybody, those who left included (`active` false)."""
+        ...
+
+    async def person(self, person_id: str) -> Person:
+        """One of them, a partner of another workspace included; for somebody who joined since `people`."""
+        ...
 
     async def groups(self) -> Mapping[str, frozenset[str]]:
         """Group name to person ids."""
@@ -90,6 +100,20 @@ class Directory(Protocol):
     async def channel(self, channel_id: str) -> Channel: ...
 
     async def members(self, channel_id: str) -> frozenset[str]: ...
+
+
+class GroupSource(Protocol):
+    """Another directory of groups (GitHub teams, PagerDuty, a SCIM export), which knows people by e-mail.
+
+    Each answer is complete or raises. Names are the source's own, so that no two fill one: `name` itself, or
+    `<name>:<group>` (`github:acme/payments`).
+    """
+
+    name: str
+
+    async def groups(self) -> Mapping[str, frozenset[str]]:
+        """Group name to e-mails that this directory has verified."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +187,6 @@ class ModelEndpoint(Protocol):
 
 
 __all__ = [
-    "AlertParser", "Completion", "Directory", "Incident", "IncidentSource", "Message", "ModelEndpoint", "Posted",
+    "AlertParser", "Completion", "Directory", "GroupSource", "Incident", "IncidentSource", "Message", "ModelEndpoint", "Posted",
     "Poster", "PromptRequest", "SignalDoor", "Source",
 ]  # fmt: skip

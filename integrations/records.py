@@ -355,10 +355,15 @@ class Findings:
 
 
 class Person(Record):
-    """A principal as a directory reports it. `kind` decides membership of the built-in groups."""
+    """A principal as a directory reports it. `kind` decides membership of the built-in groups.
+
+    Whatever the directory does not say stays unknown, and unknown is nobody: `kind` "unknown" where a flag is absent,
+    `team_id` None where the workspace is.
+    """
 
     id: str
     email: str | None = None
+    """Only an address that the directory verified, else None (Slack: None where `is_email_confirmed` is false)."""
     kind: Literal["full", "guest", "single_channel_guest", "stranger", "bot", "unknown"] = "unknown"
     active: bool = True
     team_id: str | None = None
