@@ -187,6 +187,6 @@ class ModelEndpoint(Protocol):
 
 
 __all__ = [
-    "AlertParser", "Completion", "Directory", "GroupSource", "Incident", "IncidentSource", "Message", "ModelEndpoint", "Posted",
-    "Poster", "PromptRequest", "SignalDoor", "Source",
+    "AlertParser", "Completion", "Directory", "GroupSource", "Incident", "IncidentSource", "Message", "ModelEndpoint",
+    "Posted", "Poster", "PromptRequest", "SignalDoor", "Source",
 ]  # fmt: skip
