@@ -1,0 +1,172 @@
+"""Every metric and span name of Sitrep, in one file. Anybody may import it; it builds nothing at import.
+
+Names follow OpenTelemetry's semantic conventions for generative AI where those have one
+(https://opentelemetry.io/docs/specs/semconv/gen-ai/), and start with `sitrep.` where they do not. Attributes carry
+ids and counts, never bodies. Without an SDK (wiring installs one) every call here is a cheap no-op.
+
+    telemetry.counter(telemetry.RETRIES).add(1, {telemetry.MODEL: "…"})
+    with telemetry.tracer().start_as_current_span(telemetry.SPAN_PERMIT): …
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from opentelemetry.metrics import Counter, Histogram, UpDownCounter
+    from opentelemetry.trace import Tracer
+
+SCOPE = "sitrep"
+
+# --- spans, from the webhook to the post ---------------------------------------------------------------------------
+SPAN_DOOR = "sitrep.door"
+SPAN_DRAIN = "sitrep.drain"
+SPAN_TRIAGE = "sitrep.triage"
+SPAN_REFRESH = "sitrep.refresh"
+SPAN_ROUTE = "sitrep.route"
+SPAN_GATHER = "sitrep.gather"
+SPAN_COLLECT = "sitrep.collect"
+SPAN_SOURCE = "sitrep.source"
+SPAN_PERMIT = "sitrep.permit"
+SPAN_REDACT = "sitrep.redact"
+SPAN_RANK = "sitrep.rank"
+SPAN_PUBLISH = "sitrep.publish"
+SPAN_COMPOSE = "sitrep.compose"
+SPAN_INFER = "sitrep.infer"
+SPAN_CHECK = "sitrep.check"
+SPAN_RECORD = "sitrep.record"
+SPAN_OUTBOX = "sitrep.outbox"
+SPAN_CHAT = "chat"
+"""GenAI: the span's full name is `chat <model asked>`; one a logical call."""
+SPAN_ATTEMPT = "sitrep.model.attempt"
+"""One request sent to an endpoint."""
+
+# --- attributes: GenAI's own words first ----------------------------------------------------------------------------
+OPERATION = "gen_ai.operation.name"
+PROVIDER = "gen_ai.provider.name"
+MODEL = "gen_ai.request.model"
+ANSWERED_BY = "gen_ai.response.model"
+FINISH_REASONS = "gen_ai.response.finish_reasons"
+MAX_TOKENS = "gen_ai.request.max_tokens"
+TOKENS_IN = "gen_ai.usage.input_tokens"
+TOKENS_OUT = "gen_ai.usage.output_tokens"
+TOKENS_CACHED = "gen_ai.usage.cache_read.input_tokens"
+TOKEN_TYPE = "gen_ai.token.type"  # noqa: S105 - an attribute's name
+FINGERPRINT = "openai.response.system_fingerprint"
+ERROR_TYPE = "error.type"
+SERVER = "server.address"
+USE = "sitrep.use"
+PROMPT = "sitrep.prompt"
+PROMPT_SHA256 = "sitrep.prompt.sha256"
+SNAPSHOT = "sitrep.snapshot"
+OUTCOME = "sitrep.outcome"
+WORKSPACE = "sitrep.workspace.id"
+INCIDENT = "sitrep.incident.id"
+TRIAGE = "sitrep.triage.id"
+SOURCE = "sitrep.source.name"
+REASON = "sitrep.reason"
+PRIORITY = "sitrep.priority"
+CALLER = "sitrep.caller"
+ATTEMPT = "sitrep.attempt"
+COST_USD = "sitrep.cost_usd"
+CACHE_HIT = "sitrep.cache_hit"
+
+# --- metrics: the model ------------------------------------------------------------------------------------------
+MODEL_DURATION = "gen_ai.client.operation.duration"
+MODEL_TOKENS = "gen_ai.client.token.usage"  # noqa: S105 - a metric's name
+MODEL_COST = "sitrep.model.cost"
+MODEL_REQUESTS = "sitrep.model.requests"
+MODEL_OUTCOMES = "sitrep.model.outcomes"
+MODEL_CACHE_HITS = "sitrep.model.cache_hits"
+RETRIES = "sitrep.model.retries"
+BREAKER_STATE = "sitrep.model.breaker_state"
+QUEUE_DEPTH = "sitrep.model.queue_depth"
+QUEUE_WAIT = "sitrep.model.queue_wait"
+IN_FLIGHT = "sitrep.model.in_flight"
+FINGERPRINT_CHANGES = "sitrep.model.fingerprint_changes"
+SPEND_WARNINGS = "sitrep.model.spend_warnings"
+
+# --- metrics: the business ------------------------------------------------------------------------------------------
+TRIAGES = "sitrep.triages"
+FACTS_SECONDS = "sitrep.facts.seconds"
+SUMMARY_SECONDS = "sitrep.summary.seconds"
+SUMMARIES = "sitrep.summaries"
+SUSPECT_LABELS = "sitrep.suspect.labels"
+VOTES = "sitrep.votes"
+SIGNALS = "sitrep.signals"
+SIGNATURES_REFUSED = "sitrep.signatures_refused"
+SOURCE_SECONDS = "sitrep.source.seconds"
+SOURCE_FAILURES = "sitrep.source.failures"
+HIDDEN = "sitrep.items_hidden"
+OUTBOX_WAIT = "sitrep.outbox.wait"
+POSTS = "sitrep.posts"
+EGRESS = "sitrep.egress.requests"
+
+COUNTERS: dict[str, tuple[str, str]] = {
+    MODEL_COST: ("{USD}", "Money settled for model calls, by use, model and prompt"),
+    MODEL_REQUESTS: ("{request}", "Requests sent to a model endpoint, by endpoint and error.type"),
+    MODEL_OUTCOMES: ("{call}", "Model calls by outcome, use, model, prompt and snapshot"),
+    MODEL_CACHE_HITS: ("{call}", "Answers taken from the response cache"),
+    RETRIES: ("{request}", "Requests that were retries"),
+    FINGERPRINT_CHANGES: ("{change}", "Changes of the endpoint's system_fingerprint under one pin"),
+    SPEND_WARNINGS: ("{warning}", "Ceilings of spending that reached 80 %"),
+    TRIAGES: ("{triage}", "Incidents triaged"),
+    SUMMARIES: ("{summary}", "Summaries by outcome"),
+    SUSPECT_LABELS: ("{label}", "People's words about the first suspect: right, wrong"),
+    VOTES: ("{vote}", "Helpful and not helpful"),
+    SIGNALS: ("{signal}", "Signals stored, by source and kind"),
+    SIGNATURES_REFUSED: ("{request}", "Deliveries refused for their signature"),
+    SOURCE_FAILURES: ("{call}", "Sources that failed or were late"),
+    HIDDEN: ("{item}", "Items that an audience may not read"),
+    POSTS: ("{post}", "Messages posted and edited, by part and result"),
+    EGRESS: ("{request}", "Outbound requests by host, caller and verdict"),
+}
+HISTOGRAMS: dict[str, tuple[str, str]] = {
+    MODEL_DURATION: ("s", "Seconds of one logical model call, queue and retries included"),
+    MODEL_TOKENS: ("{token}", "Tokens of one call, by gen_ai.token.type"),
+    QUEUE_WAIT: ("s", "Seconds that a call waited for admission"),
+    FACTS_SECONDS: ("s", "Seconds from the signal to the facts card"),
+    SUMMARY_SECONDS: ("s", "Seconds from the signal to the summary"),
+    SOURCE_SECONDS: ("s", "Seconds that one source took"),
+    OUTBOX_WAIT: ("s", "Seconds from a wanted post to the post"),
+}
+LEVELS: dict[str, tuple[str, str]] = {
+    BREAKER_STATE: ("{state}", "1 while an endpoint's circuit is open, else 0"),
+    QUEUE_DEPTH: ("{call}", "Calls that wait for admission, by priority"),
+    IN_FLIGHT: ("{call}", "Calls that are with an endpoint"),
+}
+
+
+@lru_cache(maxsize=None)
+def counter(name: str) -> Counter:
+    """The counter of this name; KeyError for a name that does not stand above."""
+    from opentelemetry import metrics
+
+    unit, description = COUNTERS[name]
+    return metrics.get_meter(SCOPE).create_counter(name, unit, description)
+
+
+@lru_cache(maxsize=None)
+def histogram(name: str) -> Histogram:
+    """The histogram of this name; KeyError for a name that does not stand above."""
+    from opentelemetry import metrics
+
+    unit, description = HISTOGRAMS[name]
+    return metrics.get_meter(SCOPE).create_histogram(name, unit, description)
+
+
+@lru_cache(maxsize=None)
+def level(name: str) -> UpDownCounter:
+    """A value that goes up and down, told by its differences; KeyError for a name that does not stand above."""
+    from opentelemetry import metrics
+
+    unit, description = LEVELS[name]
+    return metrics.get_meter(SCOPE).create_up_down_counter(name, unit, description)
+
+
+def tracer() -> Tracer:
+    """Sitrep's tracer; spans go nowhere until wiring installs a provider."""
+    from opentelemetry import trace
+
+    return trace.get_tracer(SCOPE)
