@@ -10,7 +10,7 @@ ids and counts, never bodies. Without an SDK (wiring installs one) every call he
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ CACHE_HIT = "sitrep.cache_hit"
 
 # --- metrics: the model ------------------------------------------------------------------------------------------
 MODEL_DURATION = "gen_ai.client.operation.duration"
-MODEL_TOKENS = "gen_ai.client.token.usage"  # noqa: S105 - a metric's name
+MODEL_TOKENS = "gen_ai.client.token.usage"
 MODEL_COST = "sitrep.model.cost"
 MODEL_REQUESTS = "sitrep.model.requests"
 MODEL_OUTCOMES = "sitrep.model.outcomes"
@@ -138,7 +138,7 @@ LEVELS: dict[str, tuple[str, str]] = {
 }
 
 
-@lru_cache(maxsize=None)
+@cache
 def counter(name: str) -> Counter:
     """The counter of this name; KeyError for a name that does not stand above."""
     from opentelemetry import metrics
@@ -147,7 +147,7 @@ def counter(name: str) -> Counter:
     return metrics.get_meter(SCOPE).create_counter(name, unit, description)
 
 
-@lru_cache(maxsize=None)
+@cache
 def histogram(name: str) -> Histogram:
     """The histogram of this name; KeyError for a name that does not stand above."""
     from opentelemetry import metrics
@@ -156,7 +156,7 @@ def histogram(name: str) -> Histogram:
     return metrics.get_meter(SCOPE).create_histogram(name, unit, description)
 
 
-@lru_cache(maxsize=None)
+@cache
 def level(name: str) -> UpDownCounter:
     """A value that goes up and down, told by its differences; KeyError for a name that does not stand above."""
     from opentelemetry import metrics
