@@ -1,0 +1,270 @@
+"""The room `rank`: from redacted material to `Ranked`, the only thing that leaves the gather step. Pure.
+
+Findings become evidence items that a person can open and check; derived numbers ("58 s before", "4.9 s (normal
+3 ms)") are written into the items here, so that nobody computes them later.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+
+from bot.errors import SitrepError
+from bot.ranking.causes import Causes, ChangeCause, Finding
+from bot.ranking.engine import rank_causes
+from bot.triage.redact import Redacted
+from bot.types import MAX_EVIDENCE, MAX_RANKED_BYTES, Ranked, Reason, ServiceScore, Suspect, TimelineEntry
+from integrations.records import ChangeEvent, Evidence
+
+MAX_SUSPECTS = 5
+MAX_SERVICES = 5
+MAX_TIMELINE = 6
+MAX_TEXT = 2000
+"""Characters of one item's text that leave the gather step."""
+
+
+def rank(redacted: Redacted, *, marks: Mapping[str, str] | None = None) -> Ranked:
+    """Ranks services and changes and builds the items that show why.
+
+    `marks` are those already given in this incident (evidence id to `e1`, …): they are kept and never reused.
+    """
+    causes = rank_causes(
+        redacted.telemetry,
+        alerting=redacted.alerting_service,
+        edges=redacted.edges,
+    )
+    desk = _Desk(redacted, causes, marks or {})
+    return desk.ranked()
+
+
+def seconds_in_words(seconds: float) -> str:
+    """`58 s`, `4 min`, `3 h`, `2 days`."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    if seconds < 7200:
+        return f"{seconds / 60:.0f} min"
+    if seconds < 172_800:
+        return f"{seconds / 3600:.0f} h"
+    return f"{seconds / 86400:.0f} days"
+
+
+def distance_in_words(seconds_before: float) -> str:
+    """How far a moment lies from the alert: `58 s before`, `3 min after`."""
+    return f"{seconds_in_words(abs(seconds_before))} {'before' if seconds_before >= 0 else 'after'}"
+
+
+class _Desk:
+    """Builds one `Ranked`: numbers the items, keeps to the limits, drops whole items by rank."""
+
+    def __init__(self, redacted: Redacted, causes: Causes, marks: Mapping[str, str]) -> None:
+        self.redacted = redacted
+        self.causes = causes
+        self.marks = dict(marks)
+        self.items: list[Evidence] = []
+        self._last = max((int(mark[1:]) for mark in marks.values() if mark[1:].isdigit()), default=0)
+        self._by_id: dict[str, Evidence] = {}
+        self._budget = MAX_RANKED_BYTES - 24 * 1024
+
+    def keep(self, item: Evidence) -> str | None:
+        """Gives the item a mark and keeps it; None when the limits leave no room."""
+        if item.id in self._by_id:
+            return self._by_id[item.id].mark
+        if len(self.items) == MAX_EVIDENCE:
+            return None
+        mark = self.marks.get(item.id)
+        if mark is None:
+            mark = f"e{self._last + 1}"
+        text = item.text if len(item.text) <= MAX_TEXT else item.text[:MAX_TEXT] + "…"
+        kept = item.model_copy(update={"mark": mark, "text": text})
+        size = len(kept.model_dump_json().encode())
+        if size > self._budget:
+            return None
+        self._budget -= size
+        if item.id not in self.marks:
+            self._last += 1
+            self.marks[item.id] = mark
+        self.items.append(kept)
+        self._by_id[item.id] = kept
+        return mark
+
+    def ranked(self) -> Ranked:
+        given = self.redacted.evidence
+        for item in (one for one in given if one.kind == "alert"):
+            self.keep(item)
+        suspects = self._suspects()
+        services = self._services()
+        for item in (one for one in given if one.kind not in ("alert", "change")):
+            self.keep(item)
+        for cause in self.causes.changes[MAX_SUSPECTS:]:
+            self.keep(self._change_item(cause))
+        redacted = self.redacted
+        ranked = Ranked(
+            incident=redacted.incident,
+            headline=self._headline(),
+            evidence=tuple(self.items),
+            suspects=suspects,
+            services=services,
+            timeline=self._timeline(suspects),
+            sources=redacted.sources,
+            hidden=redacted.hidden,
+            model_withheld=sum(one.model == "never" for one in self.items),
+            alerts_in_storm=redacted.alerts_in_storm,
+            owner=redacted.owner,
+            on_call=redacted.on_call,
+            not_mapped=redacted.not_mapped,
+            fallback=redacted.fallback,
+            notices=redacted.notices,
+            collected_at=redacted.collected_at,
+            permitted_at=redacted.permitted_at,
+            audience=redacted.audience,
+            snapshot=snapshot_of(self.items),
+        )
+        size = len(ranked.model_dump_json().encode())
+        if size > MAX_RANKED_BYTES:
+            raise SitrepError(
+                f"the ranked triage is {size} bytes and only {MAX_RANKED_BYTES} may leave the gather step; shorten "
+                "the incident's own texts (title, notices, source notes)"
+            )
+        return ranked
+
+    def _suspects(self) -> tuple[Suspect, ...]:
+        suspects = []
+        for cause in self.causes.changes[:MAX_SUSPECTS]:
+            mark = self.keep(self._change_item(cause))
+            if mark is None:
+                break
+            change = cause.change
+            reasons = [Reason(text=text, evidence=(mark,)) for text in cause.words]
+            reasons += self._reasons(self._findings(change.service))
+            suspects.append(
+                Suspect(
+                    change_id=change.id,
+                    mark=mark,
+                    service=change.service,
+                    kind=change.kind,
+                    summary=change.summary,
+                    changed_at=change.changed_at,
+                    seconds_before=cause.seconds_before,
+                    score=cause.score,
+                    probability=cause.probability,
+                    reasons=tuple(reasons),
+                    url=change.url,
+                    rollback_url=change.rollback_url,
+                )
+            )
+        return tuple(suspects)
+
+    def _services(self) -> tuple[ServiceScore, ...]:
+        return tuple(
+            ServiceScore(
+                service=one.service,
+                score=one.score,
+                probability=one.probability,
+                reasons=tuple(self._reasons(one.findings)),
+            )
+            for one in self.causes.services[:MAX_SERVICES]
+        )
+
+    def _findings(self, service: str | None) -> tuple[Finding, ...]:
+        return next((one.findings for one in self.causes.services if one.service == service), ())
+
+    def _reasons(self, findings: Iterable[Finding]) -> list[Reason]:
+        reasons = []
+        for finding in findings:
+            mark = self.keep(self._finding_item(finding))
+            if mark is not None:
+                reasons.append(Reason(text=finding.text, evidence=(mark,)))
+        return reasons
+
+    def _finding_item(self, finding: Finding) -> Evidence:
+        assert finding.kind != "change"
+        readers = finding.origins[0].readers
+        for origin in finding.origins[1:]:
+            readers = readers.narrowed(origin.readers)
+        sources = sorted({one.source for one in finding.origins})
+        digest = hashlib.sha256(finding.key.encode()).hexdigest()[:12]
+        return Evidence(
+            id=f"{sources[0]}/{finding.kind}/{digest}",
+            kind=finding.kind,
+            source=", ".join(sources),
+            observed_at=finding.seen_at,
+            fetched_at=self.redacted.collected_at,
+            url=finding.url or next((one.url for one in finding.origins if one.url), ""),
+            readers=readers,
+            title=finding.title,
+            text=finding.text,
+            service=finding.service,
+            model="never" if any(one.model == "never" for one in finding.origins) else "allowed",
+            suspicious=finding.template in self.redacted.suspicious_templates and bool(finding.template),
+        )
+
+    def _change_item(self, cause: ChangeCause) -> Evidence:
+        change = cause.change
+        found = self._given_change(change)
+        if found is not None:
+            distance = f"{distance_in_words(cause.seconds_before)} the trouble began"
+            return found.model_copy(update={"text": f"{found.text}\n{distance}"})
+        return change_evidence(change, self.redacted.collected_at, cause.seconds_before)
+
+    def _given_change(self, change: ChangeEvent) -> Evidence | None:
+        return next(
+            (
+                one
+                for one in self.redacted.evidence
+                if one.kind == "change" and one.attributes.get("change_id") == change.id
+            ),
+            None,
+        )
+
+    def _headline(self) -> str:
+        alert = next((one for one in self.redacted.evidence if one.kind == "alert"), None)
+        return alert.title if alert is not None else self.redacted.incident.title
+
+    def _timeline(self, suspects: tuple[Suspect, ...]) -> tuple[TimelineEntry, ...]:
+        entries = [TimelineEntry(at=one.changed_at, text=one.summary, evidence=(one.mark,)) for one in suspects[:3]]
+        entries += [
+            TimelineEntry(at=one.observed_at, text=one.title, evidence=(one.mark,))
+            for one in self.items
+            if one.kind == "alert"
+        ][:2]
+        return tuple(sorted(entries, key=lambda one: one.at)[:MAX_TIMELINE])
+
+
+def change_evidence(change: ChangeEvent, fetched_at: datetime, seconds_before: float) -> Evidence:
+    """The citable item of a change: what, where, when, how long before the trouble, how large."""
+    text = [change.summary, f"{change.kind} of {change.service or 'an unnamed service'}"]
+    text[1] += f", {distance_in_words(seconds_before)} the trouble began"
+    if change.environment:
+        text[1] += f", in {change.environment}"
+    if change.size is not None:
+        text.append(f"{change.size} lines changed")
+    if change.files:
+        text.append("files: " + ", ".join(change.files[:10]))
+    if change.risk:
+        text.append(f"risk: {change.risk}")
+    if change.inferred:
+        text.append("read from merges or releases, the repository has no deployments")
+    if change.detail:
+        text.append(change.detail)
+    return Evidence(
+        id=f"{change.source}/change/{change.id}",
+        kind="change",
+        source=change.source,
+        observed_at=change.changed_at,
+        fetched_at=fetched_at,
+        url=change.url,
+        readers=change.readers,
+        title=change.summary,
+        text="\n".join(text),
+        service=change.service,
+        model=change.model,
+        attributes={"change_id": change.id},
+    )
+
+
+def snapshot_of(items: Iterable[Evidence]) -> str:
+    """Digest of the evidence as it stands: for cache keys and the prompt's fence."""
+    told = [(one.mark, one.kind, one.title, one.text, one.readers.signature) for one in items]
+    return hashlib.sha256(json.dumps(told, ensure_ascii=False).encode()).hexdigest()[:32]
