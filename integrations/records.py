@@ -169,6 +169,21 @@ SignalKind = Literal[
 ]  # fmt: skip
 
 
+class IncidentFields(Record):
+    """What an incident source says about an incident in one message; `service` and `priority` are its own words."""
+
+    title: str
+    url: str
+    source: str = "pagerduty"
+    number: int | None = None
+    service: str | None = None
+    service_ref: str | None = None
+    urgency: str | None = None
+    priority: str | None = None
+    teams: tuple[str, ...] = ()
+    created_at: UtcTime | None = None
+
+
 class Signal(Record):
     """One message from outside that something happened, redacted, stored before it is acknowledged.
 
@@ -184,6 +199,10 @@ class Signal(Record):
     received_at: UtcTime
     body: dict[str, Any]
     sha256: str
+    incident: IncidentFields | None = None
+    """The incident as this message describes it; None when it is about none."""
+    said_by: str | None = None
+    """Role of who did it ("responder", "integration"), never a person's name."""
 
 
 IncidentStatus = Literal["triggered", "acknowledged", "mitigated", "resolved"]

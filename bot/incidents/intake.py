@@ -1,0 +1,250 @@
+"""From stored signals to incidents, and from incidents to workflows: the drainer.
+
+A signal is `new` when stored, `applied` when its incident was changed in one transaction with it, and `done` when the
+workflows that follow from it were started. A crash between any two of these loses nothing: the drainer goes on from
+the state it finds, and starting a workflow twice under one id is one workflow.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from bot.clock import Clock
+from bot.incidents.lifecycle import TRANSITIONS, Life, Report, derive
+from bot.incidents.routing import Routing
+from bot.incidents.units import join_unit
+from bot.store import Row, Store, Transaction
+from bot.store.values import to_text, to_time
+from integrations.records import IncidentFields, Signal
+
+log = logging.getLogger(__name__)
+
+BATCH = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """A workflow to start: a triage (with its number) or a refresh (with the signal that asked for it)."""
+
+    kind: str
+    incident_id: str
+    key: str
+    severity: int
+
+
+async def store_signals(store: Store, workspace_id: str, signals: Sequence[Signal]) -> int:
+    """Durably store what is new of a delivery; returns how many were. Repeats are dropped by their delivery key."""
+
+    def work(tx: Transaction) -> int:
+        (row,) = tx.query("SELECT coalesce(max(seq), 0) AS n FROM signals WHERE workspace_id = :w", {"w": workspace_id})
+        new = 0
+        for signal in signals:
+            new += tx.insert("signals", [_signal_row(workspace_id, signal, row["n"] + new + 1)], ignore=True)
+        return new
+
+    return await store.transaction(work)
+
+
+def _signal_row(workspace_id: str, signal: Signal, seq: int) -> dict[str, Any]:
+    return {
+        "workspace_id": workspace_id,
+        "delivery_key": signal.delivery_key,
+        "seq": seq,
+        "source": signal.source,
+        "kind": signal.kind,
+        "incident_id": signal.incident_id,
+        "occurred_at": signal.occurred_at,
+        "received_at": signal.received_at,
+        "body": {
+            "payload": signal.body,
+            "incident": signal.incident.model_dump(mode="json") if signal.incident else None,
+            "said_by": signal.said_by,
+        },
+        "sha256": signal.sha256,
+        "state": "new",
+    }
+
+
+class Drainer:
+    """Applies stored signals in order, one workspace, one drainer at a time, and starts what follows."""
+
+    def __init__(
+        self,
+        store: Store,
+        workspace_id: str,
+        routing: Routing,
+        clock: Clock,
+        start: Callable[[Start], Awaitable[None]],
+        neighbours: Callable[[], Awaitable[Mapping[str, frozenset[str]]]],
+    ) -> None:
+        self._store = store
+        self._workspace_id = workspace_id
+        self._routing = routing
+        self._clock = clock
+        self._start = start
+        self._neighbours = neighbours
+        self._awake = asyncio.Event()
+
+    def wake(self) -> None:
+        """New signals were stored."""
+        self._awake.set()
+
+    async def run(self) -> None:
+        """Drain now and whenever woken. A store that fails is tried again; nothing is dropped."""
+        while True:
+            self._awake.clear()
+            try:
+                await self.drain()
+            except Exception:
+                log.exception("draining signals failed; trying again in 1 s")
+                await self._clock.sleep(1)
+                continue
+            await self._awake.wait()
+
+    async def drain(self) -> int:
+        """Apply and start everything that is stored now; returns how many signals were applied."""
+        total = 0
+        while True:
+            neighbours = await self._neighbours()
+            count = await self._store.transaction(lambda tx: self._apply_batch(tx, neighbours))
+            await self._start_applied()
+            total += count
+            if count < BATCH:
+                return total
+
+    async def _start_applied(self) -> None:
+        rows = await self._store.query(
+            "SELECT delivery_key, note FROM signals WHERE workspace_id = :w AND state = 'applied' ORDER BY seq",
+            {"w": self._workspace_id},
+        )
+        for row in rows:
+            for start in json.loads(row["note"] or "[]"):
+                await self._start(Start(**start))
+            await self._store.upsert("signals", [self._key(row) | {"state": "done"}])
+
+    def _key(self, row: Row) -> dict[str, Any]:
+        return {"workspace_id": self._workspace_id, "delivery_key": row["delivery_key"]}
+
+    def _apply_batch(self, tx: Transaction, neighbours: Mapping[str, frozenset[str]]) -> int:
+        rows = tx.query(
+            "SELECT * FROM signals WHERE workspace_id = :w AND state = 'new' ORDER BY seq LIMIT :n",
+            {"w": self._workspace_id, "n": BATCH},
+        )
+        for row in rows:
+            starts = self._apply(tx, row, neighbours)
+            note = [
+                {"kind": s.kind, "incident_id": s.incident_id, "key": s.key, "severity": s.severity} for s in starts
+            ]
+            update = {"state": "applied" if starts else "done", "note": note, "applied_at": self._clock.now()}
+            tx.upsert("signals", [self._key(row) | update])
+        return len(rows)
+
+    def _apply(self, tx: Transaction, row: Row, neighbours: Mapping[str, frozenset[str]]) -> list[Start]:
+        body = json.loads(row["body"])
+        if row["incident_id"] is None or body.get("incident") is None:
+            return []  # stored and counted by kind; an unknown event type says nothing about an incident
+        fields = IncidentFields.model_validate(body["incident"])
+        before = self._incident(tx, row["incident_id"])
+        occurred_at = to_time(row["occurred_at"])
+        if row["kind"] in TRANSITIONS:
+            self._keep_report(tx, row, body.get("said_by"), occurred_at)
+        created = before["first_signal_at"] if before else to_text(fields.created_at or occurred_at)
+        life = derive(self._reports(tx, row["incident_id"]), to_time(created))
+        after = self._merged(before, fields, life, row)
+        if before is None:
+            self._unit(tx, after, neighbours)
+        tx.upsert("incidents", [after])
+        return self._starts(tx, before, after, row)
+
+    def _incident(self, tx: Transaction, incident_id: str) -> Row | None:
+        rows = tx.query(
+            "SELECT * FROM incidents WHERE workspace_id = :w AND id = :id", {"w": self._workspace_id, "id": incident_id}
+        )
+        return rows[0] if rows else None
+
+    def _keep_report(self, tx: Transaction, row: Row, said_by: str | None, at: datetime) -> None:
+        report = {
+            "workspace_id": self._workspace_id,
+            "incident_id": row["incident_id"],
+            "kind": row["kind"],
+            "ordinal": int(at.timestamp() * 1000),
+            "at": at,
+            "source": row["source"],
+            "said_by": said_by,
+            "recorded_at": self._clock.now(),
+        }
+        tx.insert("incident_times", [report], ignore=True)
+
+    def _reports(self, tx: Transaction, incident_id: str) -> Iterable[Report]:
+        rows = tx.query(
+            "SELECT kind, at, source, said_by FROM incident_times WHERE workspace_id = :w AND incident_id = :id",
+            {"w": self._workspace_id, "id": incident_id},
+        )
+        return [Report(r["kind"], to_time(r["at"]), r["source"], r["said_by"]) for r in rows]
+
+    def _merged(self, before: Row | None, fields: IncidentFields, life: Life, row: Row) -> dict[str, Any]:
+        newest = before is None or row["occurred_at"] >= (before["updated_at"] or "")
+        old = dict(before or {})
+        service = self._routing.service(fields.service_ref, fields.service) or fields.service
+        severity = self._routing.severity_of(fields.priority, fields.urgency)
+        described: dict[str, Any] = {
+            "number": fields.number,
+            "title": fields.title,
+            "service": service,
+            "service_ref": fields.service_ref,
+            "severity": severity,
+            "urgency": fields.urgency,
+            "priority": fields.priority,
+            "url": fields.url,
+            "teams": list(fields.teams),
+        }
+        if not newest:  # an older event of a life we know: its words are out of date, its time is not
+            described = {name: old[name] if old.get(name) is not None else value for name, value in described.items()}
+        return {
+            "workspace_id": self._workspace_id,
+            "id": row["incident_id"],
+            **described,
+            "source": old.get("source") or fields.source,
+            "first_severity": old.get("first_severity") or severity,
+            "status": life.status,
+            "triggered_at": to_text(life.triggered_at),
+            "acknowledged_at": to_text(life.acknowledged_at) if life.acknowledged_at else None,
+            "mitigated_at": to_text(life.mitigated_at) if life.mitigated_at else None,
+            "resolved_at": to_text(life.resolved_at) if life.resolved_at else None,
+            "reopened": life.reopened,
+            "triages": old.get("triages", 0),
+            "unit_id": old.get("unit_id"),
+            "first_signal_at": old.get("first_signal_at") or to_text(fields.created_at or to_time(row["occurred_at"])),
+            "received_at": old.get("received_at") or row["received_at"],
+            "updated_at": max(row["occurred_at"], old.get("updated_at") or ""),
+        }
+
+    def _unit(self, tx: Transaction, after: dict[str, Any], neighbours: Mapping[str, frozenset[str]]) -> None:
+        after["unit_id"] = join_unit(
+            tx,
+            workspace_id=self._workspace_id,
+            incident_id=after["id"],
+            service=after["service"],
+            triggered_at=to_time(after["triggered_at"]),
+            severity=after["severity"],
+            neighbours=neighbours,
+        )
+
+    def _starts(self, tx: Transaction, before: Row | None, after: dict[str, Any], row: Row) -> list[Start]:
+        incident_id, severity = after["id"], after["severity"]
+        reopened = before is not None and after["reopened"] > before["reopened"]
+        first = after["triages"] == 0 and after["status"] != "resolved"
+        if (first or reopened) and self._routing.gets_card(severity, after["service"]):
+            n = after["triages"] + 1
+            tx.upsert("incidents", [{"workspace_id": self._workspace_id, "id": incident_id, "triages": n}])
+            return [Start("triage", incident_id, str(n), severity)]
+        shown = ("status", "acknowledged_at", "mitigated_at", "resolved_at", "severity", "title", "triggered_at")
+        if before is not None and after["triages"] and any(before[name] != after[name] for name in shown):
+            return [Start("refresh", incident_id, str(row["seq"]), severity)]
+        return []

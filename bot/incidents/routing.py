@@ -1,0 +1,91 @@
+"""Severity, whether an incident gets a card, and the channel it goes to: by the settings alone, pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+URGENCY = {"high": 2, "low": 4}
+ALERT_SEVERITY = {"critical": 2, "error": 2, "warning": 3, "info": 4}
+UNKNOWN_SEVERITY = 3
+"""Nothing maps: in the middle, so that the default setting still gives it a card."""
+
+
+class Condition(Protocol):
+    """A test over an incident (the settings' `match` and `when`)."""
+
+    def holds(self, *, severity: int, service: str | None, team: str | None) -> bool: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """What the settings say about one service."""
+
+    name: str
+    refs: tuple[str, ...] = ()
+    team: str | None = None
+    channel: str | None = None
+    depends_on: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Routing:
+    """The settings that decide severity and channel."""
+
+    default_channel: str
+    when: Condition
+    severity: Mapping[str, int] = field(default_factory=dict)
+    services: Mapping[str, Service] = field(default_factory=dict)
+    team_channels: Mapping[str, str] = field(default_factory=dict)
+    routes: Sequence[tuple[Condition, str]] = ()
+    shadow_channel: str | None = None
+
+    def service(self, *names: str | None) -> str | None:
+        """Our name of a service by any of its names; None when nothing maps. Explicit mappings first."""
+        for name in filter(None, names):
+            for service in self.services.values():
+                if name == service.name or name in service.refs:
+                    return service.name
+        plain = {_plain(name): name for name in self.services}
+        return next((plain[_plain(name)] for name in names if name and _plain(name) in plain), None)
+
+    def severity_of(self, priority: str | None, urgency: str | None, alert: str | None = None) -> int:
+        """1 (worst) to 5: the settings' mapping, else the source's urgency, else its own word."""
+        for word in filter(None, (priority, urgency, alert)):
+            if word in self.severity:
+                return self.severity[word]
+        if urgency in URGENCY:
+            return URGENCY[urgency]
+        if alert in ALERT_SEVERITY:
+            return ALERT_SEVERITY[alert]
+        for word in filter(None, (priority, alert)):
+            if found := re.search(r"[1-5]", word):
+                return int(found[0])
+        return UNKNOWN_SEVERITY
+
+    def team(self, service: str | None) -> str | None:
+        return self.services[service].team if service in self.services else None
+
+    def gets_card(self, severity: int, service: str | None) -> bool:
+        return self.when.holds(severity=severity, service=service, team=self.team(service))
+
+    def channel(self, severity: int, service: str | None, own: str | None) -> str:
+        """The incident's own channel, else the service's (or its team's), else the first route, else the default."""
+        if self.shadow_channel:
+            return self.shadow_channel
+        if own:
+            return own
+        known = self.services.get(service or "")
+        team = self.team(service)
+        if known and (channel := known.channel or self.team_channels.get(team or "")):
+            return channel
+        for condition, channel in self.routes:
+            if condition.holds(severity=severity, service=service, team=team):
+                return channel
+        return self.default_channel
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.lower())
