@@ -13,6 +13,7 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from bot.clock import Clock
@@ -111,8 +112,8 @@ class Drainer:
         """Apply and start everything that is stored now; returns how many signals were applied."""
         total = 0
         while True:
-            neighbours = await self._neighbours()
-            count = await self._store.transaction(lambda tx: self._apply_batch(tx, neighbours))
+            apply = partial(self._apply_batch, neighbours=await self._neighbours())
+            count = await self._store.transaction(apply)
             await self._start_applied()
             total += count
             if count < BATCH:

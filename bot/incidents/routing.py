@@ -66,7 +66,8 @@ class Routing:
         return UNKNOWN_SEVERITY
 
     def team(self, service: str | None) -> str | None:
-        return self.services[service].team if service in self.services else None
+        known = self.services.get(service or "")
+        return known.team if known else None
 
     def gets_card(self, severity: int, service: str | None) -> bool:
         return self.when.holds(severity=severity, service=service, team=self.team(service))

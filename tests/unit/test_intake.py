@@ -1,0 +1,153 @@
+"""Signals become incidents and workflows: repeats, order, crashes between, and channels."""
+
+from __future__ import annotations
+
+import itertools
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from bot.clock import ManualClock
+from bot.incidents.intake import Drainer, store_signals
+from bot.incidents.routing import Routing, Service
+from bot.settings import Match, SeverityTest
+from bot.store.sqlite import SqliteStore
+from integrations.records import IncidentFields, Signal
+
+T0 = datetime(2026, 11, 24, 14, 2, 10, 350_000, tzinfo=UTC)
+FIELDS = IncidentFields(
+    title="Checkout errors", url="https://x/P1", service="Checkout", service_ref="PSVC1", urgency="high", created_at=T0
+)
+ROUTING = Routing(
+    default_channel="#incidents",
+    when=Match(severity=SeverityTest(operator="<=", value=3)),
+    services={
+        "checkout-api": Service("checkout-api", ("PSVC1",), team="pay", depends_on=("db",)),
+        "db": Service("db", channel="#db"),
+    },
+    team_channels={"pay": "#pay"},
+    routes=[(Match(severity=SeverityTest(operator="==", value=1)), "#sev1")],
+)
+
+
+def signal(kind: str, seconds: float, key: str, *, source: str = "webhook", incident: str = "P1", **fields) -> Signal:
+    at = T0 + timedelta(seconds=seconds)
+    return Signal(
+        delivery_key=key, source=source, kind=kind, incident_id=incident, occurred_at=at, received_at=at, body={},
+        sha256="0" * 64, incident=FIELDS.model_copy(update=fields),
+    )  # fmt: skip
+
+
+class Bench:
+    def __init__(self, store: SqliteStore) -> None:
+        self.store = store
+        self.started: list[tuple[str, str, str]] = []
+        self.fail = False
+        self.drainer = Drainer(store, "W", ROUTING, ManualClock(T0), self.start, self.neighbours)
+
+    async def start(self, start) -> None:
+        if self.fail:
+            raise RuntimeError("the engine is down")
+        self.started.append((start.kind, start.incident_id, start.key))
+
+    async def neighbours(self):
+        return {"checkout-api": frozenset({"db"}), "db": frozenset({"checkout-api"})}
+
+    async def feed(self, *signals: Signal) -> None:
+        for one in signals:
+            await store_signals(self.store, "W", [one])
+            await self.drainer.drain()
+
+    async def incident(self, incident_id: str = "P1"):
+        (row,) = await self.store.query("SELECT * FROM incidents WHERE id = :i", {"i": incident_id})
+        return row
+
+
+@pytest.fixture
+async def bench(tmp_path):
+    store = SqliteStore.open(tmp_path / "s.db")
+    yield Bench(store)
+    await store.close()
+
+
+async def test_a_trigger_starts_one_triage_and_later_changes_refresh(bench):
+    await bench.feed(signal("triggered", 0, "d1"), signal("triggered", 0, "d1"), signal("acknowledged", 60, "d2"))
+    assert bench.started[0] == ("triage", "P1", "1")
+    assert [kind for kind, *_ in bench.started] == ["triage", "refresh"]
+    row = await bench.incident()
+    assert (row["service"], row["severity"], row["status"]) == ("checkout-api", 2, "acknowledged")
+
+
+async def test_webhook_poll_and_both_in_every_order_leave_one_result(bench, tmp_path):
+    webhook = [signal("triggered", 0, "w1"), signal("acknowledged", 95, "w2"), signal("resolved", 1800, "w3")]
+    poll = [
+        signal(kind, s, key, source="poll")
+        for kind, s, key in [("triggered", 0.65, "p1"), ("acknowledged", 95.65, "p2"), ("resolved", 1800.65, "p3")]
+    ]
+    results = set()
+    orders = [webhook, *itertools.permutations(webhook + poll)]
+    for n, order in enumerate(orders[:: max(1, len(orders) // 60)]):
+        store = SqliteStore.open(tmp_path / f"{n}.db")
+        one = Bench(store)
+        await one.feed(*order)
+        row = await one.incident()
+        times = (row["triggered_at"], row["acknowledged_at"], row["resolved_at"], row["status"], row["triages"] <= 1)
+        results.add(times)
+        assert sum(kind == "triage" for kind, *_ in one.started) <= 1
+        await store.close()
+    assert len(results) == 1
+
+
+async def test_a_start_that_fails_is_started_when_the_drainer_comes_again(bench):
+    bench.fail = True
+    await store_signals(bench.store, "W", [signal("triggered", 0, "d1")])
+    with pytest.raises(RuntimeError):
+        await bench.drainer.drain()
+    bench.fail = False
+    await bench.drainer.drain()
+    assert bench.started == [("triage", "P1", "1")]
+
+
+async def test_unknown_events_are_kept_and_change_nothing(bench):
+    unknown = signal("unknown", 1, "x").model_copy(update={"incident": None})
+    await bench.feed(signal("triggered", 0, "d1"), unknown)
+    (row,) = await bench.store.query("SELECT count(*) AS n FROM signals WHERE kind = 'unknown' AND state = 'done'")
+    assert row["n"] == 1
+    assert len(bench.started) == 1
+
+
+async def test_a_reopened_incident_is_triaged_again_with_the_next_number(bench):
+    await bench.feed(signal("triggered", 0, "1"), signal("resolved", 600, "2"), signal("reopened", 700, "3"))
+    assert bench.started[-1] == ("triage", "P1", "2")
+
+
+async def test_low_severity_gets_no_card_until_it_rises(bench):
+    await bench.feed(signal("triggered", 0, "1", urgency="low"))
+    assert bench.started == []
+    await bench.feed(signal("priority_updated", 30, "2", urgency="high"))
+    assert bench.started == [("triage", "P1", "1")]
+
+
+async def test_incidents_of_neighbouring_services_within_an_hour_share_a_unit_and_others_do_not(bench):
+    await bench.feed(
+        signal("triggered", 0, "1"),
+        signal("triggered", 1800, "2", incident="P2", service_ref=None, service="DB", created_at=None),
+        signal("triggered", 5500, "3", incident="P3", service_ref=None, service="search", created_at=None),
+    )
+    units = {row["id"]: row["unit_id"] for row in await bench.store.query("SELECT id, unit_id FROM incidents")}
+    assert units == {"P1": "u-P1", "P2": "u-P1", "P3": "u-P3"}
+
+
+def test_the_channel_is_the_incidents_own_else_the_services_else_a_route_else_the_default():
+    assert ROUTING.channel(2, "checkout-api", "C0INCIDENT") == "C0INCIDENT"
+    assert ROUTING.channel(2, "checkout-api", None) == "#pay"
+    assert ROUTING.channel(1, "db", None) == "#db"
+    assert ROUTING.channel(1, "search", None) == "#sev1"
+    assert ROUTING.channel(2, None, None) == "#incidents"
+
+
+@pytest.mark.parametrize(
+    ("priority", "urgency", "severity"), [("P1", "high", 2), (None, "low", 4), ("SEV4", None, 4), (None, None, 3)]
+)
+def test_severity_without_a_mapping(priority, urgency, severity):
+    assert ROUTING.severity_of(priority, urgency) == severity
