@@ -1,12 +1,52 @@
-"""The room `collect`: what the sources of one incident answered, before anybody asked who may read it."""
+"""The room `collect`: what the sources of one incident answered, before anybody asked who may read it.
+
+All sources are asked at once, each with its own deadline and its own circuit. A source that is late, down or refuses
+becomes a line on the card, never a failed triage.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from datetime import datetime
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import TypeVar
 
+from bot import telemetry as names
+from bot.clock import Clock
 from bot.types import SourceStatus
-from integrations.records import Evidence, Incident, Telemetry
+from integrations.errors import Denied, IntegrationError, NotIncluded
+from integrations.ports import Source
+from integrations.records import (
+    Baseline,
+    Batch,
+    ChangeEvent,
+    Evidence,
+    Findings,
+    Incident,
+    LogRecord,
+    Question,
+    Series,
+    ServiceNames,
+    Span,
+    Telemetry,
+    Window,
+)
+
+log = logging.getLogger(__name__)
+
+LOOK_BACK = timedelta(minutes=15)
+"""Telemetry of the incident: from this long before the trigger …"""
+LOOK_AHEAD = timedelta(minutes=2)
+"""… to this long after it, or now."""
+CHANGES_BACK = timedelta(hours=24)
+HEALTHY = (timedelta(hours=1), timedelta(days=1), timedelta(days=7))
+"""How much earlier the same window is taken as what "normal" looks like."""
+CIRCUIT_FAILURES = 5
+CIRCUIT_SECONDS = 30.0
+
+_Record = TypeVar("_Record", Span, LogRecord, Series)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,3 +79,167 @@ class Material:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Collected(Material):
     """Everything the sources answered. May hold what the audience may not read, and secrets."""
+
+
+@dataclass(slots=True)
+class _Circuit:
+    """Open after five failures in a row: for 30 s the source is not asked, then once."""
+
+    failures: int = 0
+    open_until: float = 0.0
+
+
+class Collector:
+    """Asks every source about one incident."""
+
+    def __init__(
+        self,
+        sources: Sequence[Source],
+        clock: Clock,
+        *,
+        services: Mapping[str, ServiceNames],
+        owner: Callable[[str | None], str | None],
+        declared_edges: frozenset[tuple[str, str]] = frozenset(),
+    ) -> None:
+        self._sources = tuple(sources)
+        self._clock = clock
+        self._services = services
+        self._owner = owner
+        self._declared = declared_edges
+        self._circuits = {source.name: _Circuit() for source in self._sources}
+        self._ours = {other: name for name, one in services.items() for other in (*one.otel, name)}
+
+    async def collect(
+        self, incident: Incident, edges: frozenset[tuple[str, str]], *, deadline_seconds: float | None = None
+    ) -> Collected:
+        """`edges` is the call graph learnt so far. With `deadline_seconds` each source has at least that long."""
+        now = self._clock.now()
+        question = self._question(incident, edges | self._declared, now)
+        answers = await asyncio.gather(*(self._ask(source, question, deadline_seconds) for source in self._sources))
+        statuses = tuple(status for status, _ in answers)
+        findings = [found for _, found in answers]
+        alerts = sum(item.kind == "alert" for found in findings for item in found.evidence)
+        return Collected(
+            incident=incident,
+            telemetry=self._telemetry(question, findings),
+            collected_at=now,
+            evidence=tuple(item for found in findings for item in found.evidence),
+            edges=edges | self._declared | {self._edge(e) for found in findings for e in found.edges},
+            sources=statuses,
+            on_call=next((found.on_call for found in findings if found.on_call), incident.on_call),
+            owner=self._owner(incident.service),
+            alerts_in_storm=max(1, alerts),
+            not_mapped=self._not_mapped(incident),
+        )
+
+    def _question(self, incident: Incident, edges: frozenset[tuple[str, str]], now: datetime) -> Question:
+        start = incident.triggered_at - LOOK_BACK
+        end = max(min(now, incident.triggered_at + LOOK_AHEAD), incident.triggered_at)
+        near = [incident.service] if incident.service else []
+        for _ in range(2):  # two hops: the alerting service, what it calls and what those call
+            near += [b for a in tuple(near) for x, b in sorted(edges) if x == a and b not in near]
+            near += [a for b in tuple(near) for a, x in sorted(edges) if x == b and a not in near]
+        services = tuple(self._services.get(name, ServiceNames(name)) for name in dict.fromkeys(near))
+        return Question(
+            incident=incident,
+            services=services,
+            window=Window(start, end),
+            baselines=tuple(Window(start - back, end - back) for back in HEALTHY),
+            changes_since=incident.triggered_at - CHANGES_BACK,
+        )
+
+    async def _ask(self, source: Source, question: Question, at_least: float | None) -> tuple[SourceStatus, Findings]:
+        circuit = self._circuits[source.name]
+        began = self._clock.monotonic()
+        if began < circuit.open_until:
+            return self._status(source, began, "not asked: it failed five times in a row"), Findings()
+        deadline = max(source.deadline_seconds, at_least or 0)
+        try:
+            with names.tracer().start_as_current_span(names.SPAN_SOURCE, attributes={names.SOURCE: source.name}):
+                async with asyncio.timeout(deadline):
+                    found = await source.fetch(question)
+        except TimeoutError:
+            return self._failed(source, began, f"no answer in {deadline:g} s"), Findings()
+        except NotIncluded as refused:
+            return SourceStatus(name=source.name, answered=True, note=f"{source.name}: {refused.message}"), Findings()
+        except Denied:
+            return self._failed(source, began, "refused our credentials"), Findings()
+        except IntegrationError as failed:
+            return self._failed(source, began, failed.message), Findings()
+        except Exception as failed:  # noqa: BLE001 - a defect in one source must not cost the card
+            log.error("source %s failed with %s", source.name, type(failed).__name__)
+            return self._failed(source, began, "failed"), Findings()
+        circuit.failures = 0
+        note = "; ".join(found.notes)
+        status = SourceStatus(
+            name=source.name, answered=True, note=note, seconds=round(self._clock.monotonic() - began, 3)
+        )
+        return status, found
+
+    def _failed(self, source: Source, began: float, why: str) -> SourceStatus:
+        circuit = self._circuits[source.name]
+        circuit.failures += 1
+        if circuit.failures >= CIRCUIT_FAILURES:
+            circuit.open_until = self._clock.monotonic() + CIRCUIT_SECONDS
+        names.counter(names.SOURCE_FAILURES).add(1, {names.SOURCE: source.name})
+        return self._status(source, began, why)
+
+    def _status(self, source: Source, began: float, why: str) -> SourceStatus:
+        seconds = round(self._clock.monotonic() - began, 3)
+        return SourceStatus(name=source.name, answered=False, note=f"{source.name}: {why}", seconds=seconds)
+
+    def _telemetry(self, question: Question, findings: Sequence[Findings]) -> Telemetry:
+        baselines: dict[Window, Baseline] = {}
+        for found in findings:
+            for one in found.baselines:
+                known = baselines.get(one.window, Baseline(one.window))
+                baselines[one.window] = Baseline(
+                    one.window,
+                    known.spans + tuple(map(self._batch, one.spans)),
+                    known.logs + tuple(map(self._batch, one.logs)),
+                )
+        return Telemetry(
+            window=question.window,
+            spans=tuple(self._batch(batch) for found in findings for batch in found.spans),
+            logs=tuple(self._batch(batch) for found in findings for batch in found.logs),
+            series=tuple(self._batch(batch) for found in findings for batch in found.series),
+            changes=_distinct_changes(findings),
+            baselines=tuple(baselines.values()),
+        )
+
+    def _batch(self, batch: Batch[_Record]) -> Batch[_Record]:
+        """The same records under our names of the services."""
+        if not any(r.service in self._ours and self._ours[r.service] != r.service for r in batch.records):
+            return batch
+        renamed = [replace(r, service=self._ours.get(r.service, r.service)) for r in batch.records]
+        return replace(batch, records=renamed)
+
+    def _edge(self, edge: tuple[str, str]) -> tuple[str, str]:
+        return self._ours.get(edge[0], edge[0]), self._ours.get(edge[1], edge[1])
+
+    def _not_mapped(self, incident: Incident) -> tuple[str, ...]:
+        known = not self._services or incident.service is None or incident.service in self._services
+        return () if known else (str(incident.service),)
+
+
+def _distinct_changes(findings: Sequence[Findings]) -> tuple[ChangeEvent, ...]:
+    """Two systems may report one change (PagerDuty's change event of a GitHub deployment): same service and commit
+    within ten minutes. The one that shows what changed is kept, and none of the readers is widened by it."""
+    kept: list[ChangeEvent] = []
+    ordered = sorted((c for f in findings for c in f.changes), key=lambda c: (not c.detail, c.size is None, c.id))
+    for change in ordered:
+        twin = next((k for k in kept if _same_change(k, change)), None)
+        if twin is None:
+            kept.append(change)
+    return tuple(sorted(kept, key=lambda c: (c.changed_at, c.id)))
+
+
+def _same_change(one: ChangeEvent, other: ChangeEvent) -> bool:
+    return (
+        one.source != other.source
+        and one.commit is not None
+        and other.commit is not None
+        and (one.commit.startswith(other.commit) or other.commit.startswith(one.commit))
+        and one.service == other.service
+        and abs((one.changed_at - other.changed_at).total_seconds()) <= 600
+    )
