@@ -190,23 +190,17 @@ class Drainer:
         return [Report(r["kind"], to_time(r["at"]), r["source"], r["said_by"]) for r in rows]
 
     def _merged(self, before: Row | None, fields: IncidentFields, life: Life, row: Row) -> dict[str, Any]:
-        newest = before is None or row["occurred_at"] >= (before["updated_at"] or "")
         old = dict(before or {})
-        service = self._routing.service(fields.service_ref, fields.service) or fields.service
-        severity = self._routing.severity_of(fields.priority, fields.urgency)
-        described: dict[str, Any] = {
-            "number": fields.number,
-            "title": fields.title,
-            "service": service,
-            "service_ref": fields.service_ref,
-            "severity": severity,
-            "urgency": fields.urgency,
-            "priority": fields.priority,
-            "url": fields.url,
-            "teams": list(fields.teams),
-        }
-        if not newest:  # an older event of a life we know: its words are out of date, its time is not
-            described = {name: old[name] if old.get(name) is not None else value for name, value in described.items()}
+        said = fields.model_dump(exclude={"source", "created_at", "teams"}) | {"teams": list(fields.teams) or None}
+        newest = before is None or row["occurred_at"] >= (before["updated_at"] or "")
+        first, second = (said, old) if newest else (old, said)  # an older event's words are out of date
+        described = {name: second.get(name) if first.get(name) is None else first[name] for name in said}
+        described["teams"] = described["teams"] or []
+        described["service"] = (
+            self._routing.service(described["service_ref"], described["service"]) or described["service"]
+        )
+        severity = self._routing.severity_of(described["priority"], described["urgency"])
+        described["severity"] = severity
         return {
             "workspace_id": self._workspace_id,
             "id": row["incident_id"],

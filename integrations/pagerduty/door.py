@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from integrations.errors import BadSignature
-from integrations.pagerduty.fields import EVENT_KINDS, identifier, incident_of
+from integrations.pagerduty.fields import EVENT_KINDS, described, identifier, incident_of
 from integrations.reading import mapping, moment, storable, text
 from integrations.records import Signal
 
@@ -67,6 +67,8 @@ class PagerDutyDoor:
                 received_at=received_at,
                 body=storable(payload if isinstance(payload, Mapping) else {"payload": payload}),
                 sha256=sha256,
+                incident=described(incident) if incident_id else None,
+                said_by="responder" if mapping(event.get("agent")).get("type") == "user_reference" else "integration",
             )
         ]
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from integrations.reading import mapping, moment, objects, text, web_address, whole
-from integrations.records import SignalKind
+from integrations.records import IncidentFields, SignalKind
 
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 STATUSES = ("triggered", "acknowledged", "resolved")
@@ -95,3 +95,21 @@ def incident_fields(data: Mapping[str, Any]) -> dict[str, Any]:
         "teams": tuple(name for team in objects(data.get("teams"), 50) if (name := text(team.get("summary"), 200))),
     }
     return {name: value for name, value in fields.items() if value not in (None, "", ())}
+
+
+def described(incident: Mapping[str, Any] | None) -> IncidentFields | None:
+    """An incident object as `IncidentFields`; None without one. A reference says little, and that little is kept."""
+    if incident is None or (incident_id := identifier(incident.get("id"))) is None:
+        return None
+    said = incident_fields(incident)
+    return IncidentFields(
+        title=said.get("title") or f"PagerDuty incident {incident_id}",
+        url=said.get("url") or "",
+        number=said.get("number"),
+        service=said.get("service"),
+        service_ref=said.get("service_ref"),
+        urgency=said.get("urgency"),
+        priority=said.get("priority"),
+        teams=said.get("teams", ()),
+        created_at=said.get("triggered_at"),
+    )
