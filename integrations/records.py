@@ -366,6 +366,8 @@ class Findings:
     baselines: tuple[Baseline, ...] = ()
     edges: frozenset[tuple[str, str]] = frozenset()
     """Observed calls, caller and callee."""
+    edge_readers: Readers = field(default_factory=Readers.nobody)
+    """Who may read `edges`; a source that states none shows them to nobody."""
     notes: tuple[str, ...] = ()
     on_call: str | None = None
 

@@ -27,6 +27,7 @@ from integrations.records import (
     Incident,
     LogRecord,
     Question,
+    Readers,
     Series,
     ServiceNames,
     Span,
@@ -35,6 +36,9 @@ from integrations.records import (
 )
 
 log = logging.getLogger(__name__)
+
+Edge = tuple[str, str]
+"""One call: caller and callee, in our names."""
 
 LOOK_BACK = timedelta(minutes=15)
 """Telemetry of the incident: from this long before the trigger …"""
@@ -59,8 +63,8 @@ class Material:
     collected_at: datetime
     evidence: tuple[Evidence, ...] = ()
     """Citable text: alerts, runbooks, past incidents, … Changes may be among it; `rank` adds those that are not."""
-    edges: frozenset[tuple[str, str]] = frozenset()
-    """The call graph: caller and callee, observed or declared."""
+    edges: frozenset[Edge] = frozenset()
+    """The call graph, observed or declared. `permit` makes it from `Collected.edge_batches`, and from nothing else."""
     sources: tuple[SourceStatus, ...] = ()
     on_call: str | None = None
     """Role or team, never a person's name."""
@@ -79,6 +83,11 @@ class Material:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Collected(Material):
     """Everything the sources answered. May hold what the audience may not read, and secrets."""
+
+    alert_readers: Readers = field(default_factory=Readers.nobody)
+    """Who may read the incident itself (its source's readers, narrowed by the service's): the card depends on them."""
+    edge_batches: tuple[Batch[Edge], ...] = ()
+    """Calls with the readers of the source that saw them; an edge that two sources saw needs only one of them."""
 
 
 @dataclass(slots=True)
@@ -99,32 +108,40 @@ class Collector:
         *,
         services: Mapping[str, ServiceNames],
         owner: Callable[[str | None], str | None],
-        declared_edges: frozenset[tuple[str, str]] = frozenset(),
+        alert_readers: Callable[[Incident], Readers],
+        declared_edges: Sequence[Batch[Edge]] = (),
     ) -> None:
+        """`alert_readers`: the incident source's readers, narrowed by those of the service."""
         self._sources = tuple(sources)
         self._clock = clock
         self._services = services
         self._owner = owner
-        self._declared = declared_edges
+        self._declared = tuple(declared_edges)
+        self._alert_readers = alert_readers
         self._circuits = {source.name: _Circuit() for source in self._sources}
         self._ours = {other: name for name, one in services.items() for other in (*one.otel, name)}
 
     async def collect(
-        self, incident: Incident, edges: frozenset[tuple[str, str]], *, deadline_seconds: float | None = None
+        self, incident: Incident, learnt: Sequence[Batch[Edge]] = (), *, deadline_seconds: float | None = None
     ) -> Collected:
-        """`edges` is the call graph learnt so far. With `deadline_seconds` each source has at least that long."""
+        """`learnt` is the call graph so far, each part with who may read it: it decides whom the sources are asked
+        about, and reaches the card only through `permit`. With `deadline_seconds` each source has at least that long.
+        """
         now = self._clock.now()
-        question = self._question(incident, edges | self._declared, now)
+        known = (*learnt, *self._declared)
+        question = self._question(incident, frozenset(edge for part in known for edge in part.records), now)
         answers = await asyncio.gather(*(self._ask(source, question, deadline_seconds) for source in self._sources))
         statuses = tuple(status for status, _ in answers)
         findings = [found for _, found in answers]
+        asked = list(zip(self._sources, findings, strict=True))
         alerts = sum(item.kind == "alert" for found in findings for item in found.evidence)
         return Collected(
             incident=incident,
             telemetry=self._telemetry(question, findings),
             collected_at=now,
             evidence=tuple(item for found in findings for item in found.evidence),
-            edges=edges | self._declared | {self._edge(e) for found in findings for e in found.edges},
+            edge_batches=(*known, *(self._edges(source, found) for source, found in asked if found.edges)),
+            alert_readers=self._alert_readers(incident),
             sources=statuses,
             on_call=next((found.on_call for found in findings if found.on_call), incident.on_call),
             owner=self._owner(incident.service),
@@ -214,8 +231,10 @@ class Collector:
         renamed = [replace(r, service=self._ours.get(r.service, r.service)) for r in batch.records]
         return replace(batch, records=renamed)
 
-    def _edge(self, edge: tuple[str, str]) -> tuple[str, str]:
-        return self._ours.get(edge[0], edge[0]), self._ours.get(edge[1], edge[1])
+    def _edges(self, source: Source, found: Findings) -> Batch[Edge]:
+        """The calls that one source saw, under our names, with that source's readers."""
+        calls = [(self._ours.get(caller, caller), self._ours.get(callee, callee)) for caller, callee in found.edges]
+        return Batch(source.name, found.edge_readers, calls)
 
     def _not_mapped(self, incident: Incident) -> tuple[str, ...]:
         known = not self._services or incident.service is None or incident.service in self._services
