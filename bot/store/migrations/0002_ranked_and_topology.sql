@@ -5,6 +5,8 @@ CREATE TABLE topology (
   workspace_id TEXT NOT NULL,
   caller TEXT NOT NULL,
   callee TEXT NOT NULL,
+  source TEXT NOT NULL,
+  readers TEXT NOT NULL,
   seen_at TEXT NOT NULL,
-  PRIMARY KEY (workspace_id, caller, callee)
+  PRIMARY KEY (workspace_id, caller, callee, source, readers)
 );
