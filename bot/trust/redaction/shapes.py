@@ -1,0 +1,136 @@
+"""Does a value look random, and does it look like something triage needs (a commit, a digest, a trace id)?"""
+
+from __future__ import annotations
+
+import operator
+import re
+
+from bot.trust.redaction.views import decoded_base64
+
+_CLASSES = bytearray(b"o" * 256)
+for _chars, _class in (
+    (b"abcdefghijklmnopqrstuvwxyz", b"l"),
+    (b"ABCDEFGHIJKLMNOPQRSTUVWXYZ", b"u"),
+    (b"0123456789", b"d"),
+):
+    for _char in _chars:
+        _CLASSES[_char] = _class[0]
+CLASSES = bytes(_CLASSES)
+
+HEX = b"0123456789abcdefABCDEF"
+MAX_VALUE = 4096
+"""Values are judged by their first so many characters."""
+
+# Whole-value shapes; each runs on one value of bounded length, with nothing to backtrack into.
+_UUID = re.compile(rb"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}\Z")
+_VERSION = re.compile(rb"v?[0-9]{1,5}(?:\.[0-9]{1,6}){1,3}(?:[-+.][0-9A-Za-z.+-]{0,60})?\Z")
+_POD = re.compile(rb"(?:[a-z]{1,16}[0-9]{0,2}-){1,8}(?:[a-f0-9]{6,10}-)?[a-z0-9]{5}\Z")
+_DATE = re.compile(rb"[0-9]{4}-[0-9]{2}-[0-9]{2}(?:[T ][0-9:.,+Z-]*)?\Z")
+_WORDS = re.compile(rb"[A-Za-z]{1,20}(?:[-_. /:][A-Za-z]{1,20})*[.!?:]?\Z")
+_NUMBERED_WORDS = re.compile(
+    rb"(?:[A-Z]?[a-z]{1,20}|[A-Z]{2,20})(?:[-_./:](?:[A-Z]?[a-z]{1,20}|[A-Z]{1,20}|v?[0-9]{1,3}))*\Z"
+)
+_HOST = re.compile(rb"(?:[a-z0-9][a-z0-9-]*\.){1,8}[a-z]{2,24}(?::[0-9]{1,5})?\Z")
+
+
+def transitions(classes: bytes) -> int:
+    """How often neighbouring characters are of different classes."""
+    return sum(map(operator.ne, classes, classes[1:]))
+
+
+def is_hex(value: bytes) -> bool:
+    return not value.translate(None, HEX)
+
+
+def is_uuid(value: bytes) -> bool:
+    return len(value) == 36 and _UUID.match(value) is not None
+
+
+def is_plain_words(value: bytes) -> bool:
+    """Words, perhaps with a small number: `token: expired`, `secret: db-creds-v2`."""
+    return len(value) <= 200 and (_WORDS.match(value) is not None or _NUMBERED_WORDS.match(value) is not None)
+
+
+def is_identifier_of_triage(value: bytes) -> bool:
+    """A version, a date, a pod, a host: never a secret by itself."""
+    return bool(_VERSION.match(value) or _DATE.match(value) or _POD.match(value) or is_host(value))
+
+
+def is_host(value: bytes) -> bool:
+    """A host name whose labels are words, not generated."""
+    if not _HOST.match(value):
+        return False
+    return not any(
+        len(label) >= 12 and _digits(label) >= 2 and _digits(label) < len(label) for label in value.split(b".")
+    )
+
+
+def _digits(value: bytes) -> int:
+    return value.translate(CLASSES).count(b"d")
+
+
+def looks_random(value: bytes, least: int = 8) -> bool:
+    """Letters and digits mixed as in a generated key, a UUID, hex or a long number: good enough beside a name."""
+    value = value[:MAX_VALUE]
+    if len(value) < least:
+        return False
+    classes = value.translate(CLASSES)
+    digits, upper, lower = classes.count(b"d"), classes.count(b"u"), classes.count(b"l")
+    if digits + upper + lower < 0.6 * len(value):
+        return False
+    if digits and (upper or lower):
+        if is_identifier_of_triage(value):
+            return False
+        if len(value) >= 16:
+            return digits >= 2 or transitions(classes) >= 5
+        return digits >= 2 and transitions(classes) >= 3
+    if digits:
+        return digits >= 10 and len(value) >= 10
+    return _random_letters(value, classes, upper, lower)
+
+
+def _random_letters(value: bytes, classes: bytes, upper: int, lower: int) -> bool:
+    if len(value) < 12:
+        return False
+    if upper and lower:
+        return transitions(classes) * 3 >= len(value) and not is_plain_camel(value)
+    if any(char in value for char in b" -_./"):
+        return False
+    return len(value) >= 16 and rare_pairs(value) * 4 >= len(value)
+
+
+_CAMEL = re.compile(rb"[A-Z]{0,4}[a-z]+(?:[A-Z]{1,4}[a-z]+)*[A-Z]{0,4}\Z")
+
+
+def is_plain_camel(value: bytes) -> bool:
+    return _CAMEL.match(value) is not None
+
+
+_COMMON = frozenset(
+    b"th he in er an re on at en nd ti es or te of ed is it al ar st to nt ng se ha as ou io le ve co me de hi ri ro ic ne"
+    b" ea ra ce li ch ll be ma si om ur ca el ta la ns di fo ho pe ec pr no ct us ac ot il tr ly nc et ut ss so rs un lo wa"
+    b" ge ie wh ee wi em ad ol rt po we na ul ni ts mo ow pa im mi ai sh ir su id os iv ia am fi ci vi pl ig tu ev ld ry mp"
+    b" fe bl ab gh ty op wo sa ay ex ke fr oo av ag if ap gr od bo sp rd do uc bu ei ov by rm ep tt oc fa ef cu rn sc gi da"
+    b" yo cr cl du ga qu ue ff ba ey ls va um pp ua up lu go ht ru ug ds lt pi rc rr eg au ck ew mu br bi pt ak pu ui rg ib"
+    b" tl ny ki rk ys ob mm fu ph og ms ye ud mb ip ub oi rl gu dr hr cc tw ft wn nu af hu nn eo vo rv nf xp gn sm fl iz ok"
+    b" nl my gl aw ju oa eq sy sl ps jo lf nv je nk kn gs dy hy ze ks xt bs ik dd pd sk xi ep lk".split()
+)
+
+
+def rare_pairs(value: bytes) -> int:
+    """How many neighbouring letters seldom stand side by side in words."""
+    lower = value.lower()
+    return sum(lower[i : i + 2] not in _COMMON for i in range(len(lower) - 1))
+
+
+def looks_generated(value: bytes) -> bool:
+    """Random enough to be a secret with no name beside it: long, of three classes, well mixed, and no readable base64."""
+    if not 24 <= len(value) <= 512 or is_uuid(value) or is_hex(value):
+        return False
+    classes = value.translate(CLASSES)
+    digits, upper, lower = classes.count(b"d"), classes.count(b"u"), classes.count(b"l")
+    if digits < 2 or upper < 3 or lower < 3 or digits + upper + lower < 0.85 * len(value):
+        return False
+    if transitions(classes) * 3 < len(value):
+        return False
+    return decoded_base64(value) is None

@@ -1,0 +1,159 @@
+"""Other readings of a text: what a person, a browser or a decoder would see, with the way back to the original offsets.
+
+A secret hides from a scanner behind zero-width characters, colour codes, `\\u0041`, `%41`, `&quot;`, a line that is
+continued, or two literals that are added. A `View` is the text with those undone, and for each of its characters where
+it came from.
+"""
+
+from __future__ import annotations
+
+import binascii
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from bot.trust.redaction.scan import INVISIBLE, Engine, compile_pattern
+
+_OTHER_LETTER = 0xAA  # ª: a letter for no pattern, a character of a value for all
+_ROUNDS = 3  # %2541 is %41 is A; who encodes four times is not read by a person either
+
+
+def _table() -> npt.NDArray[np.uint8]:
+    table = np.full(0x110000, _OTHER_LETTER, np.uint8)
+    table[:256] = np.arange(256)
+    table[0] = 0x7F
+    table[INVISIBLE] = table[2] = 0x7F
+    table[0xFF01:0xFF5F] = np.arange(0x21, 0x7F)  # full-width forms
+    for code, ascii_code in {
+        0x2018: 0x27, 0x2019: 0x27, 0x201A: 0x27, 0x201C: 0x22, 0x201D: 0x22, 0x201E: 0x22, 0x00AB: 0x22, 0x00BB: 0x22,
+        0x2039: 0x27, 0x203A: 0x27, 0x2010: 0x2D, 0x2011: 0x2D, 0x2012: 0x2D, 0x2013: 0x2D, 0x2014: 0x2D, 0x2212: 0x2D,
+        0xFE55: 0x3A, 0xFE66: 0x3D, 0x2236: 0x3A, 0xA789: 0x3A, 0x2192: 0x3D, 0x3000: 0x20, 0x00A0: 0x20, 0x202F: 0x20,
+        0x2007: 0x20, 0x2028: 0x0A, 0x2029: 0x0A, 0x85: 0x0A, 0x3002: 0x2E, 0x2024: 0x2E,
+    }.items():  # fmt: skip
+        table[code] = ascii_code
+    table[0x2000:0x200B] = 0x20
+    for first, last in (
+        (0xAD, 0xAD), (0x34F, 0x34F), (0x61C, 0x61C), (0x115F, 0x1160), (0x17B4, 0x17B5), (0x180B, 0x180F),
+        (0x200B, 0x200F), (0x202A, 0x202E), (0x2060, 0x206F), (0x3164, 0x3164), (0xFE00, 0xFE0F), (0xFEFF, 0xFEFF),
+        (0xFFA0, 0xFFA0), (0xFFF9, 0xFFFB), (0xE0000, 0xE0FFF),
+    ):  # fmt: skip
+        table[first : last + 1] = INVISIBLE
+    return table
+
+
+_TABLE = _table()
+_ASCII_CONTROLS = bytes.maketrans(b"\x00\x01\x02", b"\x7f\x7f\x7f")
+
+
+def one_byte_per_char(text: str) -> bytes:
+    """`text` as bytes of the same length: ASCII as it is, look-alikes of ASCII folded, invisible characters marked."""
+    if text.isascii():
+        return text.encode("ascii").translate(_ASCII_CONTROLS)
+    codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4")
+    return bytes(_TABLE[codes])
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """Another reading of a text. Character i came from `starts[i]` to `ends[i]` (offsets in the text it was made of)."""
+
+    data: bytes
+    starts: npt.NDArray[np.int64]
+    ends: npt.NDArray[np.int64]
+
+    def origin(self, start: int, end: int) -> tuple[int, int]:
+        """The stretch of the original text that characters [start, end) came from."""
+        return int(self.starts[start]), int(self.ends[end - 1])
+
+
+_ESCAPES = (
+    r"\\+u00([0-9A-Fa-f]{2})|\\+x([0-9A-Fa-f]{2})|%([0-9A-Fa-f]{2})"
+    r"|&(quot|amp|lt|gt|apos|#[0-9]{1,3}|#[xX][0-9A-Fa-f]{1,2});"
+    r"|(\x1b\[[0-9;?]*[ -/]*[@-~])|(\x01+)"
+    r"|(\"[ \t\r\n]*[+.&][ \t\r\n]*\"|'[ \t\r\n]*[+.&][ \t\r\n]*'|[\"'][ \t]*\\\n[ \t]*[\"'])"
+    r"|(\\\r?\n[ \t]*(?:[0-9A-Za-z]+[|] )?)|\\+([\"'/])|(=\r?\n)"
+)
+_NAMED = {b"quot": 0x22, b"amp": 0x26, b"lt": 0x3C, b"gt": 0x3E, b"apos": 0x27}
+
+
+class Unescaper:
+    """Makes the plain view of a text that holds escapes."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._escapes = compile_pattern(_ESCAPES, engine)
+
+    def __call__(self, data: bytes) -> View | None:
+        """The view with all escapes undone, or None where there are none."""
+        view: View | None = None
+        for _ in range(_ROUNDS):
+            further = self._round(data if view is None else view.data)
+            if further is None:
+                break
+            if view is None:
+                view = further
+            else:
+                view = View(
+                    further.data, view.starts[further.starts], view.ends[np.maximum(further.ends - 1, further.starts)]
+                )
+        return view if view is not None and view.data else None
+
+    def _round(self, data: bytes) -> View | None:
+        pieces: list[bytes] = []
+        starts: list[npt.NDArray[np.int64]] = []
+        ends: list[npt.NDArray[np.int64]] = []
+        at = 0
+
+        def keep(upto: int) -> None:
+            pieces.append(data[at:upto])
+            starts.append(np.arange(at, upto))
+            ends.append(np.arange(at + 1, upto + 1))
+
+        for found in self._escapes.finditer(data):
+            code = _decoded(found)
+            if code == -2:
+                continue
+            keep(found.start())
+            at = found.end()
+            if code >= 0:
+                pieces.append(bytes((code,)))
+                starts.append(np.array([found.start()]))
+                ends.append(np.array([at]))
+        if not pieces:
+            return None
+        keep(len(data))
+        return View(b"".join(pieces), np.concatenate(starts), np.concatenate(ends))
+
+
+def _decoded(found: object) -> int:
+    """The byte that an escape stands for; -1: nothing (it is left out); -2: it is no escape."""
+    group = found.group  # type: ignore[attr-defined]
+    for index in (1, 2, 3):
+        if group(index):
+            code = int(group(index), 16)
+            return code if code > 2 else 0x7F
+    entity = group(4)
+    if entity:
+        if entity in _NAMED:
+            return _NAMED[entity]
+        code = int(entity[2:], 16) if entity[1:2] in b"xX" else int(entity[1:])
+        return code if 2 < code < 256 else 0x7F
+    if group(9):
+        return int(group(9)[0])
+    return -1
+
+
+def decoded_base64(token: bytes) -> bytes | None:
+    """What `token` says in base64 (either alphabet, padding optional), if that is text; else None."""
+    body = token.rstrip(b"=").replace(b"-", b"+").replace(b"_", b"/")
+    if len(body) % 4 == 1:
+        return None
+    try:
+        raw = binascii.a2b_base64(body + b"=" * (-len(body) % 4))
+    except binascii.Error:
+        return None
+    printable = len(raw.translate(None, _UNPRINTABLE))
+    return raw.translate(_ASCII_CONTROLS) if raw and printable >= 0.97 * len(raw) else None
+
+
+_UNPRINTABLE = bytes(set(range(256)) - set(range(0x20, 0x7F)) - {9, 10, 13})
