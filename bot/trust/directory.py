@@ -201,10 +201,12 @@ class DirectoryCache:
 
     async def _fresh(self, key: Key, limit_seconds: float, read: Read) -> None:
         """Have the answer in memory, read now if it is absent or too old. Raises IntegrationError."""
+        if self._young(key, limit_seconds):
+            return
+        flight = self._flight(key)
+        await asyncio.shield(self._start(key, read))
         if not self._young(key, limit_seconds):
-            await asyncio.shield(self._start(key, read))
-        if not self._young(key, limit_seconds):
-            raise self._flight(key).refusal or Unavailable(key.source, "no answer")
+            raise flight.refusal or Unavailable(key.source, "no answer")
 
     def _start(self, key: Key, read: Read) -> asyncio.Task[None]:
         """At most one reading of an answer at a time; its failure is kept in the flight, never raised by the task."""
