@@ -15,6 +15,7 @@ from bot.errors import SitrepError
 
 COMMANDS: dict[str, tuple[str, str]] = {
     # name: (module with a click command named `command`, one line for --help)
+    "experiment": ("bot.cli.experiment", "does it shorten incidents? analyse, baseline, simulate"),
 }
 """Every command. The help line stands here so that `--help` imports none of them."""
 

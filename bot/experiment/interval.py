@@ -1,0 +1,82 @@
+"""The interval: every shift of log minutes that the e-process has never spoken against, "valid at every look".
+
+Under "the treatment multiplies each unit's minutes by r" the treated units' values less log r are what they would have
+been without it, so the open rule applied to those values tests r. The shifts that no look so far has rejected are the
+interval; it can only shrink. Values capped at τ are no multiples: both arms are capped at the lower of τ and τ/r, below
+which the shifted values are exactly those of the other arm.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from bot.experiment.design import Design
+from bot.experiment.open import ALPHA, Complete, log_e_by_look, log_factors
+from bot.experiment.scores import Floats, score
+
+STEP = 0.01
+WIDEST = 460
+"""Shifts from −4.6 to 4.6 on the log scale: 99 % faster to a hundred times slower."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Ratios of minutes, treatment over control."""
+
+    low: float
+    high: float
+    bounded: tuple[bool, bool]
+    """False on a side where the data bound nothing yet; the figure there is the widest that is looked at."""
+    contradicted: bool = False
+    """The looks together have rejected every shift; what stands here is the last interval that was not empty."""
+
+
+def shifts() -> Floats:
+    """The log shifts that are tested, ascending."""
+    found: Floats = np.arange(-WIDEST, WIDEST + 1, dtype=np.float64) * np.float64(STEP)
+    return found
+
+
+def shifted(values: Floats, treated: Floats, grid: Floats, cap: float) -> Floats:
+    """Values as they would be without the treatment under each shift, shape (units, shifts). `cap` is log τ."""
+    moved = values[:, None] - treated[:, None] * grid[None, :]
+    lowered: Floats = np.minimum(moved, cap - np.maximum(grid, 0.0)[None, :])
+    return lowered
+
+
+def never_rejected(
+    design: Design,
+    values: Floats,
+    blocks: Complete,
+    *,
+    looks: int,
+    cap: float,
+    baseline: list[tuple[int, float]],
+    alpha: float = ALPHA,
+) -> list[Interval]:
+    """The interval at looks 0 … looks."""
+    grid = shifts()
+    scored = score(shifted(values, design.treated.astype(float), grid, cap), design.stratum, baseline=baseline)
+    log_e = log_e_by_look(blocks, log_factors(scored.z[blocks.units], blocks.treated), looks)
+    against = (log_e >= math.log(2.0 / alpha)).any(axis=1)
+    standing = ~np.maximum.accumulate(against, axis=0)
+    intervals: list[Interval] = []
+    for row in standing:
+        left = np.flatnonzero(row)
+        if not len(left):
+            last = intervals[-1]
+            intervals.append(Interval(last.low, last.high, last.bounded, contradicted=True))
+            continue
+        # The neighbours that were rejected are the ends, so that the grid never makes the interval too narrow.
+        low, high = max(int(left[0]) - 1, 0), min(int(left[-1]) + 1, len(grid) - 1)
+        intervals.append(
+            Interval(
+                low=math.exp(grid[low]),
+                high=math.exp(grid[high]),
+                bounded=(bool(left[0] > 0), bool(left[-1] < len(grid) - 1)),
+            )
+        )
+    return intervals
