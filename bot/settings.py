@@ -299,6 +299,15 @@ def load(environment: Mapping[str, str] | None = None, *, folder: Path | None = 
     return Settings(home=home, config=path, file=file, secrets=secrets)
 
 
+def secret_keys(environment: Mapping[str, str] | None = None) -> list[bytes]:
+    """The keys of SITREP_SECRET_KEY, newest first, for commands that need no other setting; [] where it is unset."""
+    reader = _Environment(os.environ if environment is None else environment)
+    keys = [key.encode() for key in reader.many("SITREP_SECRET_KEY")]
+    if reader.problems:
+        raise ConfigurationError(reader.problems)
+    return keys
+
+
 class _Environment:
     """Reads NAME or NAME_FILE; both at once, or a file that cannot be read, is a problem."""
 

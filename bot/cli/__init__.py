@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+from typing import Any
 
 import click
 
@@ -16,26 +17,32 @@ from bot.errors import SitrepError
 COMMANDS: dict[str, tuple[str, str]] = {
     # name: (module with a click command named `command`, one line for --help)
     "experiment": ("bot.cli.experiment", "does it shorten incidents? analyse, baseline, simulate"),
+    "eval": ("bot.cli.eval", "measure one room against labelled cases"),
+    "redact": ("bot.cli.redact", "replace secrets and personal data in standard input"),
 }
 """Every command. The help line stands here so that `--help` imports none of them."""
 
 
 class LazyGroup(click.Group):
-    """A group whose commands are imported when they are used."""
+    """A group whose commands are imported when they are used. `table`: name to (module, one line for --help)."""
+
+    def __init__(self, *args: Any, table: dict[str, tuple[str, str]] | None = None, **more: Any) -> None:
+        super().__init__(*args, **more)
+        self._table = COMMANDS if table is None else table
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted(COMMANDS)
+        return sorted(self._table)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS:
+        if cmd_name not in self._table:
             return None
-        command = importlib.import_module(COMMANDS[cmd_name][0]).command
+        command = importlib.import_module(self._table[cmd_name][0]).command
         assert isinstance(command, click.Command)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
-            formatter.write_dl([(name, COMMANDS[name][1]) for name in self.list_commands(ctx)])
+            formatter.write_dl([(name, self._table[name][1]) for name in self.list_commands(ctx)])
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
@@ -47,7 +54,7 @@ def sitrep() -> None:
 def main(arguments: list[str] | None = None) -> int:
     """Run one command and return its exit code; an error is one clear text on stderr, never a traceback."""
     try:
-        sitrep.main(args=arguments, prog_name="sitrep", standalone_mode=False)
+        ended_with = sitrep.main(args=arguments, prog_name="sitrep", standalone_mode=False)
     except click.exceptions.Exit as ended:
         return ended.exit_code
     except click.ClickException as wrong:
@@ -62,4 +69,5 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stderr.close()
         return 1
-    return 0
+    # Without its stand-alone mode click returns the code of an Exit, and otherwise what the command returned.
+    return ended_with if isinstance(ended_with, int) else 0

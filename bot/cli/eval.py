@@ -1,0 +1,19 @@
+"""`sitrep eval …`: measure one room against labelled cases and say whether its bars hold."""
+
+from __future__ import annotations
+
+import click
+
+from bot.cli import LazyGroup
+
+EVALS: dict[str, tuple[str, str]] = {
+    # name: (module with a click command named `command`, one line for --help)
+    "redaction": ("bot.evals.redaction", "recall and harm of the redactor on labelled texts"),
+    "injection": ("bot.evals.injection", "marks of the injection marker on harmless and hostile texts"),
+}
+"""Every eval. The help line stands here so that `--help` imports none of them."""
+
+
+@click.group("eval", cls=LazyGroup, table=EVALS)
+def command() -> None:
+    """Measure one room against labelled cases. Exit 0: all bars hold; 1: one does not."""
