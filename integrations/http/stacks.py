@@ -7,7 +7,9 @@ check after resolution, follows no redirect, reads nothing from the environment,
 from __future__ import annotations
 
 import asyncio
+import math
 import socket
+import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -127,8 +129,11 @@ def client(
 # --- httpx2 -------------------------------------------------------------------------------------------------------
 
 
-def httpx2_transport(egress: Egress, system: str) -> httpx2.BaseTransport:
-    """The synchronous httpx2 transport (the `pagerduty` client), behind the allow-list."""
+def httpx2_transport(egress: Egress, system: str, total_seconds: float | None = None) -> httpx2.BaseTransport:
+    """The synchronous httpx2 transport (the `pagerduty` client), behind the allow-list.
+
+    `total_seconds` bounds a whole exchange, since a thread cannot be cancelled and httpx2's timeouts are per read.
+    """
     import httpcore2
     import httpx2
 
@@ -149,13 +154,15 @@ def httpx2_transport(egress: Egress, system: str) -> httpx2.BaseTransport:
             raise failed
 
     class Bounded(httpx2.SyncByteStream):
-        def __init__(self, inner: httpx2.SyncByteStream, host: str) -> None:
-            self._inner, self._host = inner, host
+        def __init__(self, inner: httpx2.SyncByteStream, host: str, until: float) -> None:
+            self._inner, self._host, self._until = inner, host, until
 
         def __iter__(self) -> Iterator[bytes]:
             seen = 0
             for chunk in self._inner:
                 seen += len(chunk)
+                if time.monotonic() > self._until:
+                    raise httpx2.ReadTimeout("the answer took too long")
                 egress.count(self._host).bytes_in += len(chunk)
                 if seen > egress.answer_limit_bytes:
                     raise too_large(system, egress.answer_limit_bytes)
@@ -174,6 +181,7 @@ def httpx2_transport(egress: Egress, system: str) -> httpx2.BaseTransport:
             request.headers["Accept-Encoding"] = "identity"
             count = egress.count(host)
             count.requests += 1
+            until = time.monotonic() + total_seconds if total_seconds is not None else math.inf
             try:
                 response = self._inner.handle_request(request)
             except httpx2.TransportError:
@@ -181,7 +189,7 @@ def httpx2_transport(egress: Egress, system: str) -> httpx2.BaseTransport:
                 raise
             _plain(system, response.headers.get("content-encoding"))
             assert isinstance(response.stream, httpx2.SyncByteStream)
-            response.stream = Bounded(response.stream, host)
+            response.stream = Bounded(response.stream, host, until)
             return response
 
         def close(self) -> None:

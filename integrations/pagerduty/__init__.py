@@ -1,6 +1,17 @@
-"""PagerDuty: its webhooks (`PagerDutyDoor`) and the fields of its incidents."""
+"""PagerDuty: its webhooks (`PagerDutyDoor`), its REST API (`PagerDuty`), and the fields of its incidents."""
 
 from integrations.pagerduty.door import PagerDutyDoor
-from integrations.pagerduty.fields import EVENT_KINDS, identifier, incident_fields, incident_of, log_entry_kind
+from integrations.pagerduty.fields import (
+    EVENT_KINDS,
+    described,
+    identifier,
+    incident_fields,
+    incident_of,
+    log_entry_kind,
+)
+from integrations.pagerduty.source import PagerDuty
 
-__all__ = ["EVENT_KINDS", "PagerDutyDoor", "identifier", "incident_fields", "incident_of", "log_entry_kind"]
+__all__ = [
+    "EVENT_KINDS", "PagerDuty", "PagerDutyDoor", "described", "identifier", "incident_fields", "incident_of",
+    "log_entry_kind",
+]  # fmt: skip

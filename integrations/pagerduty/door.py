@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from integrations.errors import BadSignature
-from integrations.pagerduty.fields import EVENT_KINDS, described, identifier, incident_of
+from integrations.pagerduty.fields import EVENT_KINDS, described, identifier, incident_of, said_by
 from integrations.reading import mapping, moment, storable, text
 from integrations.records import Signal
 
@@ -68,7 +68,7 @@ class PagerDutyDoor:
                 body=storable(payload if isinstance(payload, Mapping) else {"payload": payload}),
                 sha256=sha256,
                 incident=described(incident) if incident_id else None,
-                said_by="responder" if mapping(event.get("agent")).get("type") == "user_reference" else "integration",
+                said_by=said_by(event.get("agent")),
             )
         ]
 

@@ -98,10 +98,15 @@ def incident_fields(data: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def described(incident: Mapping[str, Any] | None) -> IncidentFields | None:
-    """An incident object as `IncidentFields`; None without one. A reference says little, and that little is kept."""
+    """An incident object as `IncidentFields`; None without one. A reference says little, and that little is kept.
+
+    A reference whose summary is null says nothing: a title made up for it would replace the real one.
+    """
     if incident is None or (incident_id := identifier(incident.get("id"))) is None:
         return None
     said = incident_fields(incident)
+    if "title" not in said and "service" not in said:
+        return None
     return IncidentFields(
         title=said.get("title") or f"PagerDuty incident {incident_id}",
         url=said.get("url") or "",
@@ -113,3 +118,11 @@ def described(incident: Mapping[str, Any] | None) -> IncidentFields | None:
         teams=said.get("teams", ()),
         created_at=said.get("triggered_at"),
     )
+
+
+def said_by(agent: Any) -> str | None:
+    """The role of who did it, from a webhook's or log entry's `agent`; never the person's name."""
+    kind = text(mapping(agent).get("type"), 100)
+    if kind.startswith("user"):
+        return "responder"
+    return "integration" if kind else None

@@ -7,12 +7,19 @@ import json
 import os
 import pathlib
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 import trustme
+import vcr
+from hypothesis import strategies as st
+
+from integrations.asking import Access, ServiceRule
+from integrations.errors import Denied, Malformed, NotIncluded, Unavailable
+from integrations.records import Incident, Question, Readers, ServiceNames, Window
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 HERE = ROOT / "tests" / "data" / "wire"
@@ -55,6 +62,7 @@ class Served:
     ca_pem: bytes | None
     asked: list[Asked] = field(default_factory=list)
     answer: Callable[[Asked], Any] = lambda asked: (200, {}, b"{}")
+    open: set[asyncio.StreamWriter] = field(default_factory=set)
 
     @property
     def url(self) -> str:
@@ -66,6 +74,7 @@ def as_json(value: Any, status: int = 200, headers: dict[str, str] | None = None
 
 
 async def _serve(served: Served, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    served.open.add(writer)
     try:
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
         first, *lines = head.split("\r\n")
@@ -91,10 +100,11 @@ async def _serve(served: Served, reader: asyncio.StreamReader, writer: asyncio.S
             )
             writer.write(content)
         await writer.drain()
-    except (ConnectionError, asyncio.IncompleteReadError, ssl.SSLError):
+    except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError, ssl.SSLError):
         pass
     finally:
         writer.close()
+        served.open.discard(writer)
 
 
 async def _start(tls: bool) -> tuple[Served, asyncio.Server]:
@@ -113,13 +123,166 @@ async def _start(tls: bool) -> tuple[Served, asyncio.Server]:
 @pytest.fixture
 async def serve() -> AsyncIterator[Callable[..., Awaitable[Served]]]:
     """`await serve()` or `await serve(tls=True)` starts one."""
-    servers: list[asyncio.Server] = []
+    running: list[tuple[Served, asyncio.Server]] = []
 
     async def start(tls: bool = False) -> Served:
-        served, server = await _start(tls)
-        servers.append(server)
-        return served
+        running.append(await _start(tls))
+        return running[-1][0]
 
     yield start
-    for server in servers:
+    for served, server in running:
         server.close()
+        for writer in tuple(served.open):
+            writer.transport.abort()
+    for _ in range(3):  # lets the loop close what was aborted
+        await asyncio.sleep(0)
+
+
+# --- the incident that the cassettes are about --------------------------------------------------------------------
+
+NOW = datetime(2026, 11, 23, 14, 5, tzinfo=UTC)
+
+
+@pytest.fixture
+def question() -> Question:
+    """checkout-api fails since 14:02:10; payments-db is what it calls."""
+    triggered_at = datetime(2026, 11, 23, 14, 2, 10, tzinfo=UTC)
+    window = Window(triggered_at - timedelta(minutes=15), triggered_at + timedelta(minutes=2))
+    return Question(
+        incident=Incident(
+            workspace_id="w", id="Q2PK8XZ1T9ABCD", number=4711, title="checkout-api: 38 % of requests fail",
+            service="checkout-api", service_ref="PSVC123", severity=2, triggered_at=triggered_at,
+            url="https://acme.pagerduty.com/incidents/Q2PK8XZ1T9ABCD",
+        ),
+        services=(
+            ServiceNames(
+                "checkout-api", otel=("checkout",), pagerduty=("PSVC123",), repositories=("acme/checkout",),
+                prometheus={"job": "co"},
+            ),
+            ServiceNames("payments-db"),
+        ),
+        window=window,
+        baselines=tuple(
+            Window(window.start - back, window.end - back)
+            for back in (timedelta(hours=1), timedelta(days=1), timedelta(days=7))
+        ),
+        changes_since=triggered_at - timedelta(hours=24),
+    )  # fmt: skip
+
+
+@pytest.fixture
+def access() -> Access:
+    """Everyone may read what the source says; checkout-api's only payments, and no model may see payments-db's."""
+
+    def rule(service: str) -> ServiceRule:
+        return {
+            "checkout-api": ServiceRule(Readers.of(["payments"])), "payments-db": ServiceRule(None, "never"),
+        }.get(service, ServiceRule())  # fmt: skip
+
+    return Access(Readers.of(["everyone"]), service_rule=rule)
+
+
+# --- recorded answers ---------------------------------------------------------------------------------------------
+
+CASSETTES = ROOT / "tests" / "contract" / "cassettes"
+
+
+@dataclass
+class Playing:
+    """A cassette at work: `sent` are the requests as they left us, credentials included."""
+
+    sent: list[Any] = field(default_factory=list)
+
+    def targets(self) -> list[str]:
+        return [f"{request.method} {request.path}" for request in self.sent]
+
+
+@pytest.fixture
+def cassette() -> Iterator[Callable[[str], Playing]]:
+    """`cassette("jaeger")` plays that file: a request that is not in it fails, and so does an entry not played."""
+    playing: list[tuple[Any, Any]] = []
+
+    def play(name: str) -> Playing:
+        seen = Playing()
+        recorder = vcr.VCR(
+            cassette_library_dir=str(CASSETTES), record_mode="none",
+            match_on=("method", "scheme", "host", "port", "path", "query"),
+        )  # fmt: skip
+        context = recorder.use_cassette(f"{name}.yaml")
+        tape = context.__enter__()
+        answer = tape.play_response
+
+        def noted(request: Any) -> Any:
+            seen.sent.append(request)
+            return answer(request)
+
+        tape.play_response = noted
+        playing.append((context, tape))
+        return seen
+
+    yield play
+    for context, tape in playing:
+        context.__exit__(None, None, None)
+        unplayed = [request.uri for at, (request, _) in enumerate(tape.data) if not tape.play_counts[at]]
+        assert tape.all_played, f"never asked for: {unplayed}"
+
+
+# --- how calls fail -----------------------------------------------------------------------------------------------
+
+FAILURES: dict[str, tuple[Any, type[Exception]]] = {
+    "401": ((401, {}, b'{"error": "bad token"}'), Denied),
+    "402": ((402, {}, b""), NotIncluded),
+    "403": ((403, {}, b'{"message": "no"}'), Denied),
+    "404": ((404, {"content-type": "text/plain"}, b"404 page not found"), Denied),
+    "429 without headers or body": ((429, {}, b""), Unavailable),
+    "500": ((500, {}, b"oops"), Unavailable),
+    "503": ((503, {"retry-after": "7"}, b""), Unavailable),
+    "a redirect": ((302, {"location": "https://login.example"}, b""), Malformed),
+    "a web page": ((200, {"content-type": "text/html"}, b"<!doctype html><title>Sign in</title>"), Malformed),
+    "half JSON": ((200, {}, b'{"data": [{"a": 1}, {"b'), Malformed),
+    "an empty body": ((200, {}, b""), Malformed),
+    "more than the limit": ((200, {}, b"[" + b" " * 70_000 + b"]"), Malformed),
+    "no HTTP": (b"\x16\x03\x01garbage\r\n\r\n", Malformed),
+    "a closed connection": (b"", Unavailable),
+    "silence": (None, Unavailable),
+}
+"""Name of a failure, the answer that is it, and the one error it must become."""
+LIMIT = 65_536
+"""The answer limit under which "more than the limit" is too much."""
+
+
+@pytest.fixture(params=FAILURES)
+def failing(request: pytest.FixtureRequest) -> tuple[str, Any, type[Exception]]:
+    answer, error = FAILURES[request.param]
+    return request.param, answer, error
+
+
+# --- hostile answers ----------------------------------------------------------------------------------------------
+
+JUNK = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.just("\ud800") | st.just("incident"),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+def _mutate(value: Any, path: list[int], junk: Any) -> Any:
+    """The value with the node that `path` leads to replaced."""
+    if not path or not isinstance(value, dict | list) or not value:
+        return junk
+    if isinstance(value, list):
+        index = path[0] % len(value)
+        return [_mutate(item, path[1:], junk) if at == index else item for at, item in enumerate(value)]
+    chosen = sorted(value)[path[0] % len(value)]
+    return {key: _mutate(item, path[1:], junk) if key == chosen else item for key, item in value.items()}
+
+
+@pytest.fixture(scope="session")
+def mutate() -> Callable[[Any, list[int], Any], Any]:
+    return _mutate
+
+
+@pytest.fixture(scope="session")
+def junk() -> st.SearchStrategy[Any]:
+    """Anything that JSON can hold, and what Python's parser lets through beside (NaN, lone surrogates)."""
+    return JUNK
