@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import pathlib
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, cast
 
 import click
 
 from bot.errors import ConfigurationError
 from bot.experiment.units import Rows, instant, read_csv
+
+if TYPE_CHECKING:
+    from bot.experiment.simulate import Case
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=pathlib.Path)
 
@@ -72,6 +75,72 @@ def analyse(
         ),
     )
     click.echo(json.dumps(result.as_json(), ensure_ascii=False, indent=2) if as_json else as_text(result))
+
+
+@command.command()
+@click.option(
+    "--replications", type=click.IntRange(1, 1_000_000), help="Worlds a cell; default planned 2,000, open 10,000."
+)
+@click.option(
+    "--scenario", "scenarios", multiple=True, help="lognormal, storms or log-t2; may be repeated; default all."
+)
+@click.option(
+    "--rate", "rates", type=click.FloatRange(0.1, 200), multiple=True, help="Incidents a week; default 2, 5, 20."
+)
+@click.option("--rule", "rules", type=click.Choice(["planned", "open"]), multiple=True, help="Default both.")
+@click.option(
+    "--effect", "effects", type=click.FloatRange(-0.99, 9), multiple=True, help="Default 0, −0.1, −0.2, −0.3, −0.5."
+)
+@click.option("--seed", type=click.IntRange(0), default=1, show_default=True)
+@click.option(
+    "--workers", type=click.IntRange(1, 64), default=2, show_default=True, help="Processes; changes no figure."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def simulate(
+    replications: int | None,
+    scenarios: tuple[str, ...],
+    rates: tuple[float, ...],
+    rules: tuple[Literal["planned", "open"], ...],
+    effects: tuple[float, ...],
+    seed: int,
+    workers: int,
+    as_json: bool,
+) -> None:
+    """How often a verdict is wrong when nothing changed, and how often a change is found."""
+    from bot.experiment import simulate as run
+    from bot.experiment.worlds import SCENARIOS
+
+    unknown = [name for name in scenarios if name not in SCENARIOS]
+    if unknown:
+        raise ConfigurationError([f"no scenario {name!r}; there are {', '.join(SCENARIOS)}" for name in unknown])
+    grid = run.cells(
+        replications=replications,
+        scenarios=scenarios or tuple(SCENARIOS),
+        rates=rates or run.RATES,
+        rules=rules or run.RULES,
+        effects=effects or run.EFFECTS,
+    )
+
+    def tell(case: run.Case) -> None:
+        if not as_json:
+            click.echo(_case_line(case))
+
+    result = run.as_json(run.simulate(grid, seed=seed, workers=workers, told=tell))
+    bars = cast(list[dict[str, object]], result["bars"])
+    if as_json:
+        click.echo(json.dumps(result, ensure_ascii=False, indent=1))
+    else:
+        click.echo(f"{sum(1 for bar in bars if bar['holds'])} of {len(bars)} bars hold (no lower end above 5 %)")
+    if not all(bar["holds"] for bar in bars):
+        raise click.exceptions.Exit(1)
+
+
+def _case_line(case: Case) -> str:
+    power = "" if case.power is None else f"  found {case.power:6.1%}"
+    return (
+        f"{case.scenario:10} {case.rate_per_week:4g}/week {case.rule:8} {case.effect:+5.0%}  n {case.replications:6}  "
+        f"false {case.false_verdicts / case.replications:6.2%} ({case.low:.2%} … {case.high:.2%}){power}"
+    )
 
 
 def _read(file: pathlib.Path, *, arms: bool = True) -> Rows:

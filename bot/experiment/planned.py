@@ -46,11 +46,14 @@ def first_possible_look(horizon: int, replications: int, alpha: float = ALPHA) -
 
 @dataclass(frozen=True)
 class _Group:
-    """What the units of one block that are read at one look add to the statistic under each arrangement."""
+    """What the units of one block that are read at one look add to the statistic."""
 
     block: int
     read: int
+    ours: float
+    """As they were assigned."""
     by_way: Floats
+    """Under each arrangement."""
 
 
 class Planned:
@@ -73,6 +76,8 @@ class Planned:
         self._replications = replications
         self._whole = list(blocks_of(design))
         self._regular = all(block.balanced for block in self._whole)
+        self._first_seen = [int(design.seen[block.units].min()) for block in self._whole]
+        self._allowed_share = [spent(k / horizon, alpha) for k in range(horizon + 1)]
         self._groups = self._group(self._whole) if self._regular else []
 
     def decide(self, look: int) -> int:
@@ -81,7 +86,7 @@ class Planned:
             return 0
         known = np.flatnonzero(self._design.seen <= look)
         replications = self._replications or replications_for(len(known))
-        if look < first_possible_look(self._horizon, replications, self._alpha):
+        if self._allowed_share[look] * (replications + 1) < 1.0:
             return 0
         seed = look_seed([self._design.unit_ids[i] for i in known])
         observed, drawn = self._paths(look, seed, replications)
@@ -90,28 +95,25 @@ class Planned:
     def _group(self, blocks: list[Block]) -> list[_Group]:
         groups: list[_Group] = []
         for number, block in enumerate(blocks):
-            _, ways = centred(block, self._design)
+            assigned, ways = centred(block, self._design)
             reads = self._design.read[block.units]
-            for read in np.unique(reads):
+            for read in sorted(set(reads.tolist())):
                 at = reads == read
-                groups.append(_Group(number, int(read), ways[:, at] @ self._z[block.units[at]]))
+                z = self._z[block.units[at]]
+                groups.append(_Group(number, read, float(assigned[at] @ z), ways[:, at] @ z))
         return groups
 
     def _paths(self, look: int, seed: bytes, replications: int) -> tuple[Floats, Floats]:
         """The statistic at looks 0 … look: as it was, shape (look + 1,), and drawn, shape (look + 1, replications)."""
         blocks = self._whole if self._regular else list(blocks_of(self._design, look=look))
         groups = self._groups if self._regular else self._group(blocks)
-        observed = np.zeros(look + 1)
-        for block in blocks:
-            assigned, _ = centred(block, self._design)
-            reads = self._design.read[block.units]
-            at = reads <= look
-            np.add.at(observed, reads[at], assigned[at] * self._z[block.units[at]])
         chosen = self._chosen(blocks, look, seed, replications)
+        observed = np.zeros(look + 1)
         drawn = np.zeros((look + 1, replications))
         added = np.empty(replications)
         for group in groups:
             if group.read <= look:
+                observed[group.read] += group.ours
                 np.take(group.by_way, chosen[group.block], out=added, mode="clip")
                 drawn[group.read] += added
         return np.cumsum(observed), np.cumsum(drawn, axis=0)
@@ -120,15 +122,19 @@ class Planned:
         """Which arrangement each replication gives to each block that has a unit known at this look."""
         needed: dict[int, list[int]] = {}
         for number, block in enumerate(blocks):
-            if self._design.seen[block.units].min() <= look:
+            if not self._regular or self._first_seen[number] <= look:
                 needed.setdefault(block.stratum, []).append(number)
         chosen: dict[int, Ints] = {}
         for stratum, numbers in needed.items():
             count = 1 + max(blocks[number].number for number in numbers)
             words = draw(seed, self._design.strata[stratum], count, replications)
+            if self._regular:
+                words %= np.uint64(len(BALANCED))
             for number in numbers:
-                ways = len(blocks[number].ways) if not blocks[number].balanced else len(BALANCED)
-                chosen[number] = (words[blocks[number].number] % np.uint64(ways)).astype(np.int64)
+                word = words[blocks[number].number]
+                if not self._regular:
+                    word = word % np.uint64(len(blocks[number].ways))
+                chosen[number] = word.view(np.int64)
         return chosen
 
     def _crossed(self, observed: Floats, drawn: Floats, look: int) -> int:
@@ -137,17 +143,18 @@ class Planned:
         alive = np.ones(drawn.shape[1], dtype=bool)
         rejected = 0
         for k in range(1, look):
-            allowed = math.floor(spent(k / self._horizon, self._alpha) * paths + _TIE) - rejected
+            allowed = math.floor(self._allowed_share[k] * paths + _TIE) - rejected
             if allowed < 1:
                 continue
             size = np.abs(drawn[k])
-            sizes = np.sort(size[alive])[::-1]
-            if len(sizes) <= allowed:
+            left = size[alive]
+            if len(left) <= allowed:
                 continue
             # All that are strictly beyond the first path that may stay; ties stay together, on the safe side.
-            gone = alive & (size > sizes[allowed] + _TIE)
+            stays = len(left) - 1 - allowed
+            gone = alive & (size > np.partition(left, stays)[stays] + _TIE)
             rejected += int(gone.sum())
             alive &= ~gone
-        allowed = math.floor(spent(look / self._horizon, self._alpha) * paths + _TIE) - rejected
+        allowed = math.floor(self._allowed_share[look] * paths + _TIE) - rejected
         at_least = 1 + int((np.abs(drawn[look][alive]) >= abs(observed[look]) - _TIE).sum())
         return int(at_least <= allowed)
