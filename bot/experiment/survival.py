@@ -161,7 +161,7 @@ def _stratum(times: Floats, ended: Ints, ours: Ints) -> tuple[float, float, floa
     size = len(distinct)
 
     def still(weights: Ints) -> Floats:
-        leaving = np.bincount(index, weights=weights, minlength=size)
+        leaving = np.bincount(index, weights=weights, minlength=size).astype(np.float64)
         kept: Floats = np.cumsum(leaving[::-1])[::-1]
         return kept
 
