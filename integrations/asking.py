@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import reduce
 from typing import Any, Literal
 
 from integrations.errors import Denied, IntegrationError, NotIncluded, Unavailable
@@ -128,6 +129,7 @@ def _weight(error: IntegrationError) -> int:
 def merged(found: Iterable[Findings]) -> Findings:
     """Several answers of one source as one, in order."""
     found = tuple(found)
+    observed = [one.edge_readers for one in found if one.edges]
     return Findings(
         evidence=tuple(item for one in found for item in one.evidence),
         spans=tuple(batch for one in found for batch in one.spans),
@@ -138,6 +140,7 @@ def merged(found: Iterable[Findings]) -> Findings:
         ],
         baselines=tuple(baseline for one in found for baseline in one.baselines),
         edges=frozenset(edge for one in found for edge in one.edges),
+        edge_readers=reduce(Readers.narrowed, observed) if observed else Readers.nobody(),
         notes=tuple(dict.fromkeys(note for one in found for note in one.notes)),
         on_call=next((one.on_call for one in found if one.on_call), None),
     )
