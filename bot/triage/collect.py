@@ -117,7 +117,7 @@ class Collector:
         self._services = services
         self._owner = owner
         self._declared = tuple(declared_edges)
-        self._alert_readers = alert_readers
+        self.alert_readers = alert_readers
         self._circuits = {source.name: _Circuit() for source in self._sources}
         self._ours = {other: name for name, one in services.items() for other in (*one.otel, name)}
 
@@ -141,7 +141,7 @@ class Collector:
             collected_at=now,
             evidence=tuple(item for found in findings for item in found.evidence),
             edge_batches=(*known, *(self._edges(source, found) for source, found in asked if found.edges)),
-            alert_readers=self._alert_readers(incident),
+            alert_readers=self.alert_readers(incident),
             sources=statuses,
             on_call=next((found.on_call for found in findings if found.on_call), incident.on_call),
             owner=self._owner(incident.service),

@@ -1,0 +1,341 @@
+"""The one durable workflow of a triage: the only place that knows the order of its rooms.
+
+    route + assign → gather (collect, permit, redact, rank) → publish.facts → infer (compose, infer, check)
+    → publish.summary → record; beside infer, a second gather when a source was late.
+
+Every step's result is stored, so that a process that dies resumes at the step that had not finished. Only what is
+permitted and redacted crosses a step: ids in, `Ranked`, `Released` and `Rejected` out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any, Protocol
+
+from bot import telemetry
+from bot.cards.state import CardState, collecting, from_ranked
+from bot.clock import Clock
+from bot.errors import SitrepError
+from bot.flows.engine import StepFailed, Steps
+from bot.flows.warm import WarmWorker, redact_and_rank
+from bot.incidents import topology
+from bot.incidents.book import Book, checked_of, incident_of
+from bot.incidents.routing import Routing
+from bot.store.values import to_time
+from bot.triage.collect import Collector
+from bot.triage.permit import Permitted, fallback_incident, permit
+from bot.triage.record import record_triage
+from bot.trust.audience import Audience, AudienceUnknown
+from bot.types import Ranked, Rejected, Released, SourceStatus
+from integrations.records import Incident
+
+log = logging.getLogger(__name__)
+
+HELD_OUT = "held out for measurement"
+LATE_CHANGED = "a late source changed the ranking"
+GATHER_FAILED = "gathering the evidence failed; the incident itself is below"
+
+
+class CardBox(Protocol):
+    """The outbox, as a flow sees it: wanted states go in, and it can be waited for."""
+
+    async def change(
+        self,
+        target: str,
+        channel: str,
+        transform: Callable[[CardState | None], CardState],
+        *,
+        permitted_at: datetime,
+        not_before_at: datetime | None = None,
+    ) -> int:
+        """Write the next wanted state of a card, from the one that stands; returns its version."""
+        ...
+
+    async def wait_for(self, target: str, version: int, timeout_seconds: float) -> bool:
+        """Whether that version or a newer one is out; False after the timeout ("pending")."""
+        ...
+
+    async def sent_times(self, target: str) -> tuple[datetime | None, datetime | None]:
+        """When the first and when the newest state of the card went out."""
+        ...
+
+
+class AudienceSource(Protocol):
+    """Who reads a channel now (the directory cache)."""
+
+    async def audience(self, channel_id: str, deadline_seconds: float = 0.5) -> Audience | AudienceUnknown: ...
+
+
+class Summariser(Protocol):
+    """compose → infer → check, for one ranked incident."""
+
+    async def __call__(self, ranked: Ranked, *, triage_id: str, step: str) -> Released | Rejected: ...
+
+
+class Assigner(Protocol):
+    """The experiment: which arm an incident's unit is in. None when no experiment runs."""
+
+    async def __call__(self, incident: Incident, unit_id: str | None) -> tuple[str | None, str | None]:
+        """(experiment, arm); the arm of a unit never changes."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timeouts:
+    """Seconds."""
+
+    collecting: float = 2.0
+    publish_wait: float = 60.0
+    late_source: float = 60.0
+    permit: float = 0.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """Everything a triage works with, built once."""
+
+    book: Book
+    clock: Clock
+    routing: Routing
+    collector: Collector
+    directory: AudienceSource
+    worker: WarmWorker
+    cards: CardBox
+    assign: Assigner
+    summarise: Summariser
+    channel_id: Callable[[str], Awaitable[str]]
+    """A channel's id for the name that the settings use; the name itself where Slack cannot be asked."""
+    link_hosts: Sequence[str] = ()
+    timeouts: Timeouts = Timeouts()
+    shadow: bool = False
+
+
+def target_of(incident_id: str) -> str:
+    """The outbox's key for an incident's card."""
+    return f"incident:{incident_id}"
+
+
+class TriageFlow:
+    """`run` is the workflow's body; its methods are the steps."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._book = parts.book
+
+    async def run(self, steps: Steps, incident_id: str, n: int) -> dict[str, Any]:
+        """One triage of one incident; `n` counts its triages."""
+        route = await steps.run("route", partial(self.route, incident_id, n))
+        if route["arm"] == "off":
+            return dict(await steps.run("record", partial(self.record, incident_id, n, None)))
+        ranked = await self._gather(steps, "gather", incident_id, route, 0.0)
+        await steps.run("publish.facts", partial(self.publish_facts, incident_id, n, route, ranked))
+        infer = steps.reserve("infer", partial(self.infer, incident_id, n, route, ranked, "infer"))
+        if all(source.answered for source in ranked.sources):
+            checked = await _settled(infer)
+        else:
+            ranked, checked = await self._beside_a_late_source(steps, incident_id, n, route, ranked, infer)
+        await steps.run("publish.summary", partial(self.publish_summary, incident_id, n, checked))
+        return dict(await steps.run("record", partial(self.record, incident_id, n, checked)))
+
+    async def _gather(
+        self, steps: Steps, name: str, incident_id: str, route: Mapping[str, Any], at_least: float
+    ) -> Ranked:
+        try:
+            return Ranked.model_validate(await steps.run(name, partial(self.gather, incident_id, route, at_least)))
+        except StepFailed:
+            return Ranked.model_validate(await steps.run(f"{name}.bare", partial(self.bare, incident_id)))
+
+    async def _beside_a_late_source(
+        self,
+        steps: Steps,
+        incident_id: str,
+        n: int,
+        route: Mapping[str, Any],
+        ranked: Ranked,
+        infer: asyncio.Task[Any],
+    ) -> tuple[Ranked, Released | Rejected]:
+        """A second gather runs beside infer; what it finds replaces the first. If the first suspect changed, the
+        summary of the old ranking is not shown, or withdrawn, and infer runs once more."""
+        wait = self._parts.timeouts.late_source
+        late = steps.reserve("gather.late", partial(self.gather, incident_id, route, wait))
+        first = await steps.first(infer, late)
+        checked = await _settled(infer) if 0 in first else None
+        if checked is not None and 1 not in first:
+            await steps.run("publish.summary.early", partial(self.publish_summary, incident_id, n, checked))
+        try:
+            again = Ranked.model_validate(await late)
+        except StepFailed:
+            return ranked, checked or await _settled(infer)
+        changed = _first_suspect(again) != _first_suspect(ranked)
+        await steps.run("publish.facts.late", partial(self.publish_facts, incident_id, n, route, again, changed))
+        before = checked or await _settled(infer)
+        if not changed:
+            return again, before
+        await steps.run("supersede", partial(self.supersede, incident_id, n, before))
+        second = steps.reserve("infer.again", partial(self.infer, incident_id, n, route, again, "infer.again"))
+        return again, await _settled(second)
+
+    # --- steps --------------------------------------------------------------------------------------------------
+
+    async def route(self, incident_id: str, n: int) -> dict[str, Any]:
+        """Which channel, which arm; writes the wanted state `collecting`, due two seconds after the signal."""
+        row = await self._book.incident_row(incident_id)
+        if row is None:
+            raise SitrepError(f"no incident {incident_id!r}")
+        incident = incident_of(row)
+        experiment, arm = await self._parts.assign(incident, row["unit_id"])
+        earlier = await self._book.triage_row(incident_id, 1) if n > 1 else None
+        name = self._parts.routing.channel(incident.severity, incident.service, row["own_channel"])
+        if earlier is not None and earlier["channel"] and not row["own_channel"]:
+            name = earlier["channel"]
+        channel = await self._parts.channel_id(name)
+        now = self._parts.clock.now()
+        received_at = to_time(row["received_at"]) if n == 1 else now
+        await self._book.write_triage(
+            incident_id, n,
+            {"channel": channel, "arm": arm, "experiment": experiment, "started_at": now,
+             "timings": {"received_at": received_at.isoformat()}},
+        )  # fmt: skip
+        await self._book.store.upsert(
+            "incidents", [{"workspace_id": incident.workspace_id, "id": incident_id, "channel": channel}]
+        )
+        if arm != "off":
+            due = received_at + timedelta(seconds=self._parts.timeouts.collecting)
+            first = partial(_collecting_first, collecting(incident, links=self._parts.link_hosts))
+            await self._parts.cards.change(target_of(incident_id), channel, first, permitted_at=now, not_before_at=due)
+        return {"channel": channel, "arm": arm, "received_at": received_at.isoformat()}
+
+    async def gather(self, incident_id: str, route: Mapping[str, Any], at_least_seconds: float) -> dict[str, Any]:
+        """collect → permit → redact → rank. Nothing unpermitted or unredacted leaves this step."""
+        incident = await self._incident(incident_id)
+        now = self._parts.clock.now()
+        edges = await topology.learnt(self._book.store, self._book.workspace_id, now)
+        audience = asyncio.ensure_future(self._parts.directory.audience(route["channel"], self._parts.timeouts.permit))
+        with telemetry.tracer().start_as_current_span(telemetry.SPAN_COLLECT):
+            collected = await self._parts.collector.collect(incident, edges, deadline_seconds=at_least_seconds or None)
+        with telemetry.tracer().start_as_current_span(telemetry.SPAN_PERMIT):
+            permitted = permit(collected, await audience, self._parts.clock.now())
+        ranked = await self.analyse(permitted)
+        await self._book.keep_evidence(incident_id, ranked.evidence, now)
+        await topology.learn(self._book.store, self._book.workspace_id, collected.edge_batches, now)
+        telemetry.counter(telemetry.HIDDEN).add(ranked.hidden)
+        return ranked.model_dump(mode="json")
+
+    async def analyse(self, permitted: Permitted) -> Ranked:
+        """redact → rank, in the warm worker."""
+        marks = await self._book.marks(permitted.incident.id)
+        with telemetry.tracer().start_as_current_span(telemetry.SPAN_RANK):
+            return await self._parts.worker.run(redact_and_rank, permitted, marks)
+
+    async def bare(self, incident_id: str) -> dict[str, Any]:
+        """What can still be said when gathering failed: the fallback fields."""
+        incident = await self._incident(incident_id)
+        now = self._parts.clock.now()
+        return Ranked(
+            incident=fallback_incident(incident), headline="", evidence=(), fallback=GATHER_FAILED,
+            sources=(SourceStatus(name="gather", answered=False, note="gathering failed"),),
+            collected_at=now, permitted_at=now,
+        ).model_dump(mode="json")  # fmt: skip
+
+    async def publish_facts(
+        self, incident_id: str, n: int, route: Mapping[str, Any], ranked: Ranked, withdraw: bool = False
+    ) -> dict[str, Any]:
+        """Write the facts as the card's wanted state and wait until they are out."""
+        now = self._parts.clock.now()
+        incident = await self._incident(incident_id)
+        if ranked.fallback is not None:
+            incident = fallback_incident(incident)
+        ranked = ranked.model_copy(update={"incident": incident.model_copy(update={"on_call": ranked.on_call})})
+        await self._book.write_triage(
+            incident_id, n, {"ranked": ranked.model_dump_json(), "hidden": ranked.hidden, "checked": None}
+        )
+        seconds = max(0.0, (now - datetime.fromisoformat(route["received_at"])).total_seconds())
+        why = HELD_OUT if route["arm"] == "facts" else ""
+        fresh = from_ranked(ranked, links=self._parts.link_hosts, facts_seconds=round(seconds, 1), no_summary=why)
+
+        def transform(before: CardState | None) -> CardState:
+            if withdraw and before is not None and before.summary is not None:
+                before = before.without_summary(LATE_CHANGED)
+            return fresh.after(before)
+
+        target = target_of(incident_id)
+        version = await self._parts.cards.change(target, route["channel"], transform, permitted_at=ranked.permitted_at)
+        out = await self._parts.cards.wait_for(target, version, self._parts.timeouts.publish_wait)
+        telemetry.histogram(telemetry.FACTS_SECONDS).record(seconds)
+        return {"version": version, "out": out, "seconds": round(seconds, 3)}
+
+    async def infer(
+        self, incident_id: str, n: int, route: Mapping[str, Any], ranked: Ranked, step: str
+    ) -> dict[str, Any]:
+        """compose → infer → check, if this arm has a model."""
+        if route["arm"] == "facts":
+            return Rejected(outcome="off", reason=HELD_OUT).model_dump(mode="json")
+        if ranked.fallback is not None:
+            return Rejected(outcome="off", reason="nothing that everyone here may read").model_dump(mode="json")
+        checked = await self._parts.summarise(ranked, triage_id=f"{incident_id}/{n}", step=step)
+        return checked.model_dump(mode="json")
+
+    async def supersede(self, incident_id: str, n: int, checked: Released | Rejected) -> dict[str, Any]:
+        """Count a summary that passed `check` and was then not shown, or withdrawn."""
+        if isinstance(checked, Released):
+            telemetry.counter(telemetry.SUMMARIES).add(1, {telemetry.OUTCOME: "superseded"})
+            await self._book.write_triage(incident_id, n, {"outcome": "superseded", "outcome_reason": LATE_CHANGED})
+        return {}
+
+    async def publish_summary(self, incident_id: str, n: int, checked: Released | Rejected) -> dict[str, Any]:
+        """Write the summary, or the reason why there is none, as the card's wanted state and wait until it is out."""
+        row = await self._book.triage_row(incident_id, n)
+        if row is None or row["ranked"] is None:
+            return {"out": False}
+        await self._book.write_triage(incident_id, n, {"checked": checked.model_dump_json()})
+        received_at = to_time(json.loads(row["timings"])["received_at"])
+        seconds = round((self._parts.clock.now() - received_at).total_seconds(), 1)
+        ranked = Ranked.model_validate_json(row["ranked"])
+
+        def transform(before: CardState | None) -> CardState:
+            state = before or from_ranked(ranked, links=self._parts.link_hosts)
+            if state.fallback is not None:
+                return state
+            return state.with_summary(checked, seconds=seconds)
+
+        target = target_of(incident_id)
+        version = await self._parts.cards.change(target, row["channel"], transform, permitted_at=ranked.permitted_at)
+        out = await self._parts.cards.wait_for(target, version, self._parts.timeouts.publish_wait)
+        return {"version": version, "out": out, "seconds": seconds}
+
+    async def record(self, incident_id: str, n: int, checked: Released | Rejected | None) -> dict[str, Any]:
+        """Write down what this triage was: outcome, cost, times, exposure."""
+        return await record_triage(
+            self._book, self._parts.cards, self._parts.clock, incident_id, n, checked, shadow=self._parts.shadow
+        )
+
+    async def _incident(self, incident_id: str) -> Incident:
+        incident = await self._book.incident(incident_id)
+        if incident is None:
+            raise SitrepError(f"no incident {incident_id!r}")
+        return incident
+
+
+def _collecting_first(first: CardState, before: CardState | None) -> CardState:
+    """A card that already stands is not taken back to `collecting`."""
+    return first if before is None else before
+
+
+def _first_suspect(ranked: Ranked) -> str | None:
+    return ranked.suspects[0].change_id if ranked.suspects and ranked.suspects[0].probability >= 0.4 else None
+
+
+async def _settled(task: asyncio.Task[Any]) -> Released | Rejected:
+    try:
+        data = await task
+    except StepFailed:
+        return Rejected(outcome="malformed", reason="the model step failed")
+    found = checked_of(json.dumps(data))
+    assert found is not None
+    return found

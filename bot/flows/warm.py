@@ -1,0 +1,79 @@
+"""One warm worker process for what is pure and heavy: redact, then rank. Nothing heavy runs on the event loop.
+
+A worker that dies (out of memory, killed) is replaced and the work is tried once more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import signal
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any, TypeVar
+
+from bot.triage.permit import Permitted
+from bot.triage.rank import rank
+from bot.triage.redact import redact
+from bot.trust.redaction import Redactor
+from bot.types import Ranked
+
+T = TypeVar("T")
+
+_redactor: Redactor | None = None
+
+
+def _start(keys: Sequence[bytes]) -> None:
+    global _redactor
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's; it shuts this process down
+    _redactor = Redactor(keys)
+    _redactor.redact("warm")
+
+
+def redact_and_rank(permitted: Permitted, marks: Mapping[str, str]) -> Ranked:
+    """Runs in the worker."""
+    assert _redactor is not None
+    return rank(redact(permitted, _redactor), marks=marks)
+
+
+def redact_value(value: Any) -> Any:
+    """Runs in the worker: a parsed body without its secrets."""
+    assert _redactor is not None
+    return _redactor.redact_value(value)
+
+
+def _ready() -> bool:
+    return _redactor is not None
+
+
+class WarmWorker:
+    """A single process that is started before it is needed."""
+
+    def __init__(self, keys: Sequence[bytes]) -> None:
+        self._keys = tuple(keys)
+        self._pool = self._new_pool()
+
+    async def warm(self) -> None:
+        """Returns when the process is up."""
+        await self.run(_ready)
+
+    async def run(self, work: Callable[..., T], *arguments: Any) -> T:
+        """Run a module-level function there; raises what it raises."""
+        loop = asyncio.get_running_loop()
+        try:
+            return await loop.run_in_executor(self._pool, work, *arguments)
+        except BrokenProcessPool:
+            self._pool = self._new_pool()
+            return await loop.run_in_executor(self._pool, work, *arguments)
+
+    def close(self) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _new_pool(self) -> ProcessPoolExecutor:
+        return ProcessPoolExecutor(
+            max_workers=1,
+            mp_context=multiprocessing.get_context("spawn"),
+            initializer=_start,
+            initargs=(self._keys,),
+        )
