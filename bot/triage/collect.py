@@ -122,14 +122,20 @@ class Collector:
         self._ours = {other: name for name, one in services.items() for other in (*one.otel, name)}
 
     async def collect(
-        self, incident: Incident, learnt: Sequence[Batch[Edge]] = (), *, deadline_seconds: float | None = None
+        self,
+        incident: Incident,
+        learnt: Sequence[Batch[Edge]] = (),
+        *,
+        deadline_seconds: float | None = None,
+        question: Question | None = None,
     ) -> Collected:
         """`learnt` is the call graph so far, each part with who may read it: it decides whom the sources are asked
         about, and reaches the card only through `permit`. With `deadline_seconds` each source has at least that long.
+        A recorded incident brings its own `question`.
         """
         now = self._clock.now()
         known = (*learnt, *self._declared)
-        question = self._question(incident, frozenset(edge for part in known for edge in part.records), now)
+        question = question or self._question(incident, frozenset(edge for part in known for edge in part.records), now)
         answers = await asyncio.gather(*(self._ask(source, question, deadline_seconds) for source in self._sources))
         statuses = tuple(status for status, _ in answers)
         findings = [found for _, found in answers]
