@@ -10,7 +10,9 @@ import click
 
 
 @click.command("serve")
-@click.option("--log-level", default="info", type=click.Choice(["debug", "info", "warning", "error"]), show_default=True)
+@click.option(
+    "--log-level", default="info", type=click.Choice(["debug", "info", "warning", "error"]), show_default=True
+)
 def command(log_level: str) -> None:
     """Run Sitrep: webhooks, Slack, triages, in one process with its own database."""
     from bot.settings import load

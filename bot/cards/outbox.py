@@ -1,0 +1,480 @@
+"""The outbox: the only caller of Slack's post and update, and of PagerDuty's note.
+
+Flows write wanted states; the newest state of a part wins. For each part the order of writes is: `sending` is
+committed, then the message goes out, then its timestamp is committed. So a process that dies in between, or an answer
+that is lost, leaves `sending`, and the next attempt looks for the message by its mark before it posts: found, it is
+adopted and edited to the state of now. An edit may be repeated without harm and needs no such care.
+
+A state that was permitted more than a minute ago is permitted again before it is sent. Slack's limits are kept here:
+one message a second a channel, one edit of a card in two seconds, and `Retry-After` for everything.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Literal, Protocol
+
+from bot import telemetry
+from bot.cards.render import PARTS, Form, render
+from bot.cards.state import CardState
+from bot.clock import Clock
+from bot.store import Row, Store, Transaction
+from bot.store.values import to_text, to_time
+from integrations.errors import Denied, IntegrationError, Refused, Unavailable
+from integrations.ports import Message, Posted, Poster
+
+log = logging.getLogger(__name__)
+
+PERMIT_AGE = timedelta(seconds=60)
+BACKOFF_SECONDS = (1.0, 2.0, 4.0, 8.0, 15.0)
+FAILED_AGAIN_SECONDS = 300.0
+"""How long a channel that refuses us is left alone."""
+LOOK_BACK = timedelta(minutes=10)
+"""How much older than its row a message of ours may seem: clocks differ."""
+FORMS: tuple[Form, ...] = ("modern", "classic", "minimal")
+REFUSED_BLOCKS = ("invalid_blocks", "invalid_blocks_format", "msg_blocks_too_long")
+GONE = ("message_not_found", "cant_update_message", "edit_window_closed")
+
+
+class NoteBook(Protocol):
+    """The incident source's notes, for when Slack is down."""
+
+    async def add_note(self, incident_id: str, text: str) -> str: ...
+
+    async def find_note(self, incident_id: str, mark: str) -> str | None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutboxLimits:
+    """Seconds."""
+
+    coalesce: float = 2.0
+    channel_gap: float = 1.0
+    slack_down: float = 60.0
+    blocks: Literal["auto", "classic"] = "auto"
+
+
+class Outbox:
+    """One workspace's outbox over the `posts` table. `run` sends; `change` and `say` write what is wanted."""
+
+    def __init__(
+        self,
+        store: Store,
+        workspace_id: str,
+        poster: Poster,
+        clock: Clock,
+        *,
+        limits: OutboxLimits | None = None,
+        repermit: Callable[[str], Awaitable[None]] | None = None,
+        note_text: Callable[[str], Awaitable[str | None]] | None = None,
+        notes: NoteBook | None = None,
+        checkpoint: Callable[[str], None] | None = None,
+    ) -> None:
+        """`repermit(target)` writes the state of now; `note_text(target)` is what a note may say, None for no note."""
+        self._store = store
+        self._workspace_id = workspace_id
+        self._poster = poster
+        self._clock = clock
+        self._limits = limits or OutboxLimits()
+        self._repermit = repermit
+        self._note_text = note_text
+        self._notes = notes
+        self._checkpoint = checkpoint or (lambda _: None)
+        self._awake = asyncio.Event()
+        self._moved = asyncio.Condition()
+        self._paused_until: datetime | None = None
+        self._channel_free_at: dict[str, datetime] = defaultdict(clock.now)
+        self._form: Form | None = None
+
+    # --- what is wanted -----------------------------------------------------------------------------------------
+
+    async def change(
+        self,
+        target: str,
+        channel: str,
+        transform: Callable[[CardState | None], CardState],
+        *,
+        permitted_at: datetime,
+        not_before_at: datetime | None = None,
+    ) -> int:
+        """Write the next wanted state of a card, made from the one that stands. Returns its version."""
+
+        def work(tx: Transaction) -> int:
+            row = self._row(tx, target, "card")
+            before = CardState.model_validate_json(row["state"]) if row else None
+            after = transform(before)
+            if row is not None and after == before:
+                return int(row["version"])
+            posted = row is not None and (row["ts"] is not None or row["status"] == "sending")
+            version = int(row["version"]) + 1 if row else 1
+            after = after.announcing(posted=posted).model_copy(update={"version": version})
+            for part in PARTS:
+                if part == "card" or render(after, "minimal").part(part) is not None or self._row(tx, target, part):
+                    state = after.model_dump_json() if part == "card" else ""
+                    self._want(tx, target, part, version, state, "card", channel, permitted_at, not_before_at)
+            return version
+
+        version = await self._store.transaction(work)
+        self._awake.set()
+        return version
+
+    async def say(self, target: str, channel: str, text: str, blocks: Sequence[Mapping[str, Any]]) -> int:
+        """A message that is no card: a weekly report, a notice. Once per target; said again, it is edited."""
+        now = self._clock.now()
+        state = json.dumps({"text": text, "blocks": list(blocks)}, ensure_ascii=False)
+
+        def work(tx: Transaction) -> int:
+            row = self._row(tx, target, "card")
+            version = int(row["version"]) + 1 if row else 1
+            self._want(tx, target, "card", version, state, "message", channel, now, None)
+            return version
+
+        version = await self._store.transaction(work)
+        self._awake.set()
+        return version
+
+    def _want(
+        self, tx: Transaction, target: str, part: str, version: int, state: str, kind: str, channel: str,
+        permitted_at: datetime, not_before_at: datetime | None,
+    ) -> None:  # fmt: skip
+        now = self._clock.now()
+        row = self._row(tx, target, part)
+        values: dict[str, Any] = {"version": version, "state": state, "permitted_at": permitted_at, "updated_at": now}
+        due = max(not_before_at or now, to_time(row["next_attempt_at"]) if row and row["next_attempt_at"] else now)
+        values["next_attempt_at"] = due if row is None or row["status"] != "failed" else now
+        if row is None:
+            values |= {
+                "kind": kind, "channel": channel, "mark": f"sitrep:{self._workspace_id}:{target}:{part}",
+                "not_before_at": not_before_at, "created_at": now, "status": "wanted",
+            }  # fmt: skip
+        elif row["status"] != "sending":
+            values["status"] = "wanted"
+        if row is not None and row["ts"] is None and not_before_at is None and row["attempts"] == 0:
+            values["next_attempt_at"] = now  # facts replace `collecting` that was not due yet
+        tx.upsert("posts", [self._key(target, part) | values])
+
+    # --- waiting ------------------------------------------------------------------------------------------------
+
+    async def wait_for(self, target: str, version: int, timeout_seconds: float) -> bool:
+        """Whether that version of the card, or a newer one, is out; False after the timeout ("pending")."""
+        try:
+            async with asyncio.timeout(timeout_seconds), self._moved:
+                while not await self._is_out(target, version):
+                    await self._moved.wait()
+        except TimeoutError:
+            return await self._is_out(target, version)
+        return True
+
+    async def sent_times(self, target: str) -> tuple[datetime | None, datetime | None]:
+        """When the first and when the newest state of the card went out."""
+        rows = await self._store.query(
+            "SELECT first_sent_at, sent_at FROM posts WHERE workspace_id = :w AND target = :t AND part = 'card'",
+            {"w": self._workspace_id, "t": target},
+        )
+        if not rows or rows[0]["first_sent_at"] is None:
+            return None, None
+        return to_time(rows[0]["first_sent_at"]), to_time(rows[0]["sent_at"])
+
+    async def waiting(self) -> int:
+        """Wanted states that are not out; a metric, and a line of `doctor`."""
+        (row,) = await self._store.query(
+            "SELECT count(*) AS n FROM posts WHERE workspace_id = :w AND sent_version < version",
+            {"w": self._workspace_id},
+        )
+        return int(row["n"])
+
+    async def _is_out(self, target: str, version: int) -> bool:
+        rows = await self._store.query(
+            "SELECT sent_version FROM posts WHERE workspace_id = :w AND target = :t AND part = 'card'",
+            {"w": self._workspace_id, "t": target},
+        )
+        return bool(rows) and int(rows[0]["sent_version"]) >= version
+
+    # --- sending ------------------------------------------------------------------------------------------------
+
+    def wake(self) -> None:
+        """Look again now (after a reconnect)."""
+        self._paused_until = None
+        self._awake.set()
+
+    async def run(self) -> None:
+        """Send what is due, for ever."""
+        while True:
+            self._awake.clear()
+            try:
+                wait = await self.send_due()
+            except Exception as failed:  # noqa: BLE001 - a loop that must not end; every row is still there
+                log.error("the outbox failed with %s; trying again", type(failed).__name__)
+                wait = 1.0
+            sleep = asyncio.ensure_future(self._clock.sleep(wait))
+            awake = asyncio.ensure_future(self._awake.wait())
+            await asyncio.wait({sleep, awake}, return_when=asyncio.FIRST_COMPLETED)
+            for task in (sleep, awake):
+                task.cancel()
+
+    async def send_due(self) -> float:
+        """Send everything that is due now; returns the seconds until something is."""
+        now = self._clock.now()
+        if self._paused_until is not None and now < self._paused_until:
+            return (self._paused_until - now).total_seconds()
+        rows = await self._store.query(
+            "SELECT * FROM posts WHERE workspace_id = :w AND sent_version < version AND part != 'note'"
+            " ORDER BY CASE part WHEN 'card' THEN 0 ELSE 1 END, updated_at",
+            {"w": self._workspace_id},
+        )
+        due = [row for row in rows if row["next_attempt_at"] is None or to_time(row["next_attempt_at"]) <= now]
+        by_channel: dict[str, list[Row]] = defaultdict(list)
+        for row in due:
+            by_channel[row["channel"]].append(row)
+        await asyncio.gather(*(self._send_channel(rows) for rows in by_channel.values()))
+        await self._write_notes()
+        if due:
+            async with self._moved:
+                self._moved.notify_all()
+        return await self._next_due()
+
+    async def _next_due(self) -> float:
+        (row,) = await self._store.query(
+            "SELECT min(next_attempt_at) AS at FROM posts WHERE workspace_id = :w AND sent_version < version",
+            {"w": self._workspace_id},
+        )
+        if row["at"] is None:
+            return 60.0
+        return min(60.0, max(0.02, (to_time(row["at"]) - self._clock.now()).total_seconds()))
+
+    async def _send_channel(self, rows: Sequence[Row]) -> None:
+        """One after the other, one new message a second; a row that must wait does not stop the others."""
+        for row in rows:
+            if self._paused_until is not None and self._clock.now() < self._paused_until:
+                return
+            if row["ts"] is None:
+                gap = (self._channel_free_at[row["channel"]] - self._clock.now()).total_seconds()
+                if gap > 0:
+                    await self._later(row, gap, None, count=False)
+                    continue
+            await self._send(row)
+
+    async def _send(self, row: Row) -> None:
+        if await self._too_old(row):
+            return
+        message = await self._message(row)
+        if message is None:
+            return
+        try:
+            posted = await self._out(row, message)
+        except Unavailable as failed:
+            if failed.retry_after_seconds:
+                self._paused_until = self._clock.now() + timedelta(seconds=failed.retry_after_seconds)
+            await self._later(row, failed.retry_after_seconds, failed.message, in_flight=failed.answer_lost)
+        except Refused as failed:
+            await self._refused(row, failed)
+        except Denied as failed:
+            log.error("posting %s was refused: %s", row["target"], failed.message)
+            await self._set(row, {"status": "failed", "last_error": failed.message, **self._at(FAILED_AGAIN_SECONDS)})
+        except IntegrationError as failed:
+            await self._later(row, None, failed.message, in_flight=True)
+        else:
+            await self._sent(row, posted)
+
+    async def _out(self, row: Row, message: Message) -> Posted:
+        """Edit what stands, adopt what is found, or post."""
+        if row["ts"] is None and row["status"] == "sending":
+            since = to_time(row["created_at"]) - LOOK_BACK
+            found = await self._poster.find(message.channel, message.mark, since, message.thread_ts)
+            if found is not None:
+                await self._set(row, {"ts": found.ts, "channel": found.channel})
+                row["ts"], row["channel"] = found.ts, found.channel
+        if row["ts"] is not None:
+            posted = Posted(row["channel"], row["ts"])
+            self._checkpoint("outbox.before_update")
+            await self._poster.update(posted, message)
+            self._checkpoint("outbox.after_update")
+            return posted
+        await self._set(row, {"status": "sending", "attempts": row["attempts"] + 1})
+        row["status"], row["attempts"] = "sending", row["attempts"] + 1
+        self._channel_free_at[row["channel"]] = self._clock.now() + timedelta(seconds=self._limits.channel_gap)
+        self._checkpoint("outbox.before_send")
+        posted = await self._poster.post(message)
+        self._checkpoint("outbox.after_send")
+        return posted
+
+    async def _sent(self, row: Row, posted: Posted) -> None:
+        now = self._clock.now()
+
+        def work(tx: Transaction) -> None:
+            current = self._row(tx, row["target"], row["part"])
+            newer = current is not None and int(current["version"]) > int(row["version"])
+            values: dict[str, Any] = {
+                "ts": posted.ts,
+                "channel": posted.channel,
+                "sent_version": row["version"],
+                "sent_at": now,
+                "attempts": 0,
+                "last_error": None,
+                "failing_since_at": None,
+                "status": "wanted" if newer else "sent",
+                "next_attempt_at": now + timedelta(seconds=self._limits.coalesce),
+            }
+            if row["first_sent_at"] is None:
+                values["first_sent_at"] = now
+            tx.upsert("posts", [self._key(row["target"], row["part"]) | values])
+
+        await self._store.transaction(work)
+        self._checkpoint("outbox.recorded")
+        telemetry.counter(telemetry.POSTS).add(1)
+
+    async def _refused(self, row: Row, refused: Refused) -> None:
+        """A form that this workspace does not take: the next simpler one, remembered. A message that is gone: anew."""
+        if refused.code in REFUSED_BLOCKS:
+            form = await self._current_form()
+            at = FORMS.index(form)
+            if row["kind"] == "card" and at + 1 < len(FORMS):
+                log.warning("Slack refused the %s form (%s); using %s", form, refused.code, FORMS[at + 1])
+                await self._remember_form(FORMS[at + 1])
+                await self._set(row, {"status": "wanted", **self._at(0)})
+                return
+        if refused.code in GONE:
+            await self._set(row, {"ts": None, "status": "wanted", **self._at(1)})
+            return
+        log.error("Slack refused %s: %s", row["target"], refused.code)
+        await self._set(row, {"status": "failed", "last_error": refused.code, **self._at(FAILED_AGAIN_SECONDS)})
+
+    async def _too_old(self, row: Row) -> bool:
+        """Permitted more than a minute ago: permit again; the new state comes by itself."""
+        if row["kind"] != "card" or self._repermit is None or row["permitted_at"] is None:
+            return False
+        if self._clock.now() - to_time(row["permitted_at"]) <= PERMIT_AGE:
+            return False
+        await self._repermit(row["target"])
+        again = await self._store.query(
+            "SELECT permitted_at FROM posts WHERE workspace_id = :w AND target = :t AND part = 'card'",
+            {"w": self._workspace_id, "t": row["target"]},
+        )
+        fresh = bool(again) and self._clock.now() - to_time(again[0]["permitted_at"]) <= PERMIT_AGE
+        if not fresh:
+            await self._later(row, None, "waits to be permitted again")
+        return True
+
+    async def _message(self, row: Row) -> Message | None:
+        """The message of a part, or None when the part has nothing to say (it is then done) or must wait."""
+        thread_ts = None
+        if row["kind"] == "message":
+            content = json.loads(row["state"])
+            text, blocks, broadcast = content["text"], content["blocks"], False
+        else:
+            card = row if row["part"] == "card" else await self._card_row(row["target"])
+            if card is None or (row["part"] != "card" and card["ts"] is None):
+                await self._later(row, 1.0, None, count=False)
+                return None
+            rendered = render(CardState.model_validate_json(card["state"]), await self._current_form())
+            part = rendered.part(row["part"])
+            if part is None:
+                await self._set(row, {"sent_version": row["version"], "status": "sent"})
+                return None
+            text, blocks, broadcast = part.text, part.blocks, part.broadcast
+            thread_ts = None if row["part"] == "card" else card["ts"]
+        return Message(
+            channel=row["channel"], text=text, blocks=blocks, mark=row["mark"], thread_ts=thread_ts, broadcast=broadcast
+        )
+
+    # --- Slack is down ------------------------------------------------------------------------------------------
+
+    async def _write_notes(self) -> None:
+        """One note per incident whose card could not be posted for a minute; found again by its mark."""
+        if self._notes is None or self._note_text is None:
+            return
+        since = self._clock.now() - timedelta(seconds=self._limits.slack_down)
+        rows = await self._store.query(
+            "SELECT c.* FROM posts c LEFT JOIN posts n ON n.workspace_id = c.workspace_id AND n.target = c.target"
+            " AND n.part = 'note' WHERE c.workspace_id = :w AND c.part = 'card' AND c.kind = 'card'"
+            " AND c.sent_version < c.version AND c.failing_since_at <= :since"
+            " AND (n.status IS NULL OR n.status != 'sent')",
+            {"w": self._workspace_id, "since": to_text(since)},
+        )
+        for row in rows:
+            await self._write_note(row["target"], self._notes, self._note_text)
+
+    async def _write_note(
+        self, target: str, notes: NoteBook, note_text: Callable[[str], Awaitable[str | None]]
+    ) -> None:
+        incident_id = target.partition(":")[2]
+        known = await self._store.transaction(lambda tx: self._row(tx, target, "note"))
+        mark = f"sitrep:{self._workspace_id}:{target}:note"
+        text = await note_text(target)
+        if text is None:
+            return
+        now = self._clock.now()
+        base = self._key(target, "note") | {
+            "version": 1, "state": json.dumps({"text": text}), "kind": "note", "channel": incident_id, "mark": mark,
+            "updated_at": now, "created_at": known["created_at"] if known else now,
+        }  # fmt: skip
+        try:
+            if known is None or not await notes.find_note(incident_id, mark):
+                await self._store.upsert("posts", [base | {"status": "sending"}])
+                self._checkpoint("note.before_send")
+                await notes.add_note(incident_id, f"{text}\n[{mark}]")
+                self._checkpoint("note.after_send")
+        except IntegrationError as failed:
+            log.warning("the note for %s could not be written: %s", target, failed.message)
+            return
+        await self._store.upsert("posts", [base | {"status": "sent", "sent_version": 1, "sent_at": now}])
+        self._checkpoint("note.recorded")
+
+    # --- rows ---------------------------------------------------------------------------------------------------
+
+    async def _later(
+        self, row: Row, seconds: float | None, error: str | None, *, in_flight: bool = False, count: bool = True
+    ) -> None:
+        attempts = int(row["attempts"]) + (1 if count and row["status"] != "sending" else 0)
+        wait = seconds if seconds is not None else BACKOFF_SECONDS[min(attempts, len(BACKOFF_SECONDS) - 1)]
+        values: dict[str, Any] = self._at(wait)
+        if count:
+            status = "sending" if in_flight and row["ts"] is None else "wanted"
+            since = row["failing_since_at"] or self._clock.now()
+            values |= {"attempts": attempts, "last_error": error, "status": status, "failing_since_at": since}
+        await self._set(row, values)
+
+    def _at(self, seconds: float) -> dict[str, Any]:
+        return {"next_attempt_at": self._clock.now() + timedelta(seconds=seconds)}
+
+    async def _set(self, row: Row, values: Mapping[str, Any]) -> None:
+        await self._store.upsert("posts", [self._key(row["target"], row["part"]) | dict(values)])
+
+    async def _card_row(self, target: str) -> Row | None:
+        return await self._store.transaction(lambda tx: self._row(tx, target, "card"))
+
+    def _row(self, tx: Transaction, target: str, part: str) -> Row | None:
+        rows = tx.query(
+            "SELECT * FROM posts WHERE workspace_id = :w AND target = :t AND part = :p",
+            {"w": self._workspace_id, "t": target, "p": part},
+        )
+        return rows[0] if rows else None
+
+    def _key(self, target: str, part: str) -> dict[str, Any]:
+        return {"workspace_id": self._workspace_id, "target": target, "part": part}
+
+    # --- the form that this workspace takes ---------------------------------------------------------------------
+
+    async def _current_form(self) -> Form:
+        if self._form is None:
+            rows = await self._store.query(
+                "SELECT detail FROM notices WHERE workspace_id = :w AND id = 'slack:form'", {"w": self._workspace_id}
+            )
+            remembered = json.loads(rows[0]["detail"])["form"] if rows else "modern"
+            least = "classic" if self._limits.blocks == "classic" else "modern"
+            self._form = FORMS[max(FORMS.index(remembered), FORMS.index(least))]
+        return self._form
+
+    async def _remember_form(self, form: Form) -> None:
+        self._form = form
+        await self._store.upsert(
+            "notices",
+            [{"workspace_id": self._workspace_id, "id": "slack:form", "kind": "form", "detail": {"form": form},
+              "created_at": self._clock.now()}],
+        )  # fmt: skip
