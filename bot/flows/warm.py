@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from bot.triage.permit import Permitted
 from bot.triage.rank import rank
 from bot.triage.redact import redact
-from bot.trust.redaction import Redactor
+from bot.trust.redaction import Redactor, values
 from bot.types import Ranked
 
 T = TypeVar("T")
@@ -40,7 +40,7 @@ def redact_and_rank(permitted: Permitted, marks: Mapping[str, str]) -> Ranked:
 def redact_value(value: Any) -> Any:
     """Runs in the worker: a parsed body without its secrets."""
     assert _redactor is not None
-    return _redactor.redact_value(value)
+    return values.redact_value(_redactor, value)
 
 
 def _ready() -> bool:

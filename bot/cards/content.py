@@ -1,0 +1,355 @@
+"""What a card says, before it takes a form: paragraphs of runs, a table, buttons. Both forms draw the same content.
+
+The builders here choose and order; `blocks_modern` and `blocks_classic` only draw.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bot.cards import actions, words
+from bot.cards.phrases import (
+    change_name,
+    change_words,
+    cited,
+    context,
+    header,
+    marks,
+    moment,
+    restricted_reason,
+)  # fmt: skip
+from bot.cards.runs import GAP, NAME_LIMIT, Line, Run, bold, joined, text
+from bot.cards.state import CardState, StormPart
+from bot.types import Claim, Reason, SourceStatus, Suspect
+
+
+@dataclass(frozen=True, slots=True)
+class Paragraph:
+    """Lines of prose, or an ordered list with a heading of its own."""
+
+    line: Line
+    steps: tuple[Line, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Button:
+    """One button: our words, an action and a value that says what it is about."""
+
+    action: str
+    label: str
+    value: str
+    primary: bool = False
+    confirm: tuple[str, str, str] | None = None
+    """Title, question and the word of agreement, where a click has an effect outside."""
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """The channel's message."""
+
+    header: str
+    context: Line
+    paragraphs: tuple[Paragraph, ...]
+    more_title: str
+    suspects: tuple[tuple[str, ...], ...]
+    """Rows of the table in the collapsed part, its head first; empty when there is nothing to rank."""
+    timeline: tuple[Line, ...]
+    buttons: tuple[Button, ...]
+    feedback: str
+    """Value of the feedback buttons, empty for none."""
+    footer: Line
+
+
+def paragraphs(state: CardState) -> tuple[Paragraph, ...]:
+    """Cause, what is going on, next: with a summary in the model's checked words, else in fixed sentences."""
+    if state.restricted:
+        return (Paragraph((text(restricted_reason(state)),)),)
+    made = [*_storm(state), *_cause(state), *_struck(state)]
+    if state.summary is not None and state.summary.going_on:
+        heading = "What was going on" if state.phase == "resolved" else "What is going on"
+        made.append(Paragraph((bold(heading), GAP, *_claims(state, state.summary.going_on))))
+    if state.phase == "resolved":
+        if state.confirmed is None and state.first_suspect is not None and "label" in state.offers:
+            made.append(Paragraph((bold(words.ASK_CAUSE), GAP, text("One click below tells the next responder."))))
+        return tuple(made)
+    steps = _claim_steps(state) or _fixed_steps(state)
+    if steps:
+        made.append(Paragraph((bold("Next"),), steps))
+    return tuple(made)
+
+
+def _claims(state: CardState, claims: Sequence[Claim]) -> Line:
+    return tuple(run for claim in claims[:4] for run in cited(state, claim.text, claim.evidence))
+
+
+def _storm(state: CardState) -> list[Paragraph]:
+    if len(state.storm) < 2:
+        return []
+    shown = state.storm[:6]
+    listed = ", ".join(f"{part.service} {part.alerts}" for part in shown)
+    rest = state.storm[6:]
+    more = f" and {words.count(len(rest), 'more service', 'more services')}" if rest else ""
+    seen = sum(part.alerts for part in state.storm)
+    note = "" if seen >= state.alerts_in_storm else f" ({state.alerts_in_storm - seen:,} more not listed)"
+    return [Paragraph((bold("Alerts"), GAP, text(f"{listed}{more}{note}.")))]
+
+
+def _cause(state: CardState) -> list[Paragraph]:
+    first = state.first_suspect
+    claims = state.summary.cause if state.summary is not None and state.summary_fits else ()
+    line = [*(_nothing_stands_out(state) if first is None else _suspect_sentence(state, first))]
+    if claims:
+        line += _claims(state, claims)
+    elif first is not None:
+        line += _reasons(state, first.reasons, 3)
+    return [Paragraph(tuple(line))]
+
+
+def _reasons(state: CardState, reasons: Sequence[Reason], limit: int) -> list[Run]:
+    return [run for reason in reasons[:limit] for run in cited(state, reason.text, reason.evidence)]
+
+
+def _suspect_sentence(state: CardState, suspect: Suspect) -> Line:
+    item = state.item(suspect.mark)
+    kind, name, says = change_name(suspect, item)
+    confirmed = state.confirmed is not None and state.confirmed.change_id == suspect.change_id
+    word = words.confidence_word(suspect)
+    if state.phase == "resolved":
+        word = "It was" if confirmed else f"It was {word.lower()}"
+    elif confirmed:
+        word = "Confirmed"
+    line: list[Run] = [bold(word), text(f" {kind} ")]
+    line.append(Run(name, "code", limit=NAME_LIMIT) if says or _is_commit(name) else text(f"“{name}”", NAME_LIMIT))
+    if suspect.service:
+        line.append(text(f" to {suspect.service}", NAME_LIMIT))
+    if says:
+        line.append(text(f" “{says[:NAME_LIMIT]}”", NAME_LIMIT + 4))
+    line += [text(", "), moment(suspect.changed_at), text(f", {words.distance(suspect.seconds_before)}")]
+    if abs(suspect.seconds_before) >= 1:
+        line.append(text(" the first alert"))
+    if confirmed and state.confirmed is not None and state.confirmed.by:
+        line.append(text(f"; confirmed by {state.confirmed.by}", NAME_LIMIT))
+    return (*line, *marks(state, [suspect.mark]), text(". "))
+
+
+def _is_commit(name: str) -> bool:
+    return 7 <= len(name) <= 40 and all(c in "0123456789abcdef" for c in name)
+
+
+def _nothing_stands_out(state: CardState) -> Line:
+    if state.everything_down:
+        return (bold("Nothing is known yet"), GAP, text(words.NO_SOURCE))
+    left = [s for s in state.suspects if s.change_id not in state.struck]
+    looked = [words.count(len(left), "change")]
+    if state.services:
+        looked.append(words.count(len(state.services), "service"))
+    answered = sum(source.answered for source in state.sources)
+    if state.sources:
+        looked.append(words.count(answered, "source"))
+    line: list[Run] = [bold("Nothing stands out"), GAP, text(f"Looked at {', '.join(looked)}. ")]
+    top = state.services[0] if state.services else None
+    if top is not None and top.probability >= words.POSSIBLY and top.reasons:
+        line += [text("Telemetry points at "), bold(top.service), text(". "), *_reasons(state, top.reasons, 2)]
+    elif left:
+        nearest = max(left, key=lambda suspect: suspect.probability)
+        line.append(text(f"Nearest: {change_words(nearest, state.item(nearest.mark))}"))
+        if nearest.service:
+            line.append(text(f" to {nearest.service}", NAME_LIMIT))
+        line += [text(f", {words.distance(nearest.seconds_before)}"), *marks(state, [nearest.mark]), text(". ")]
+    return tuple(line)
+
+
+def _struck(state: CardState) -> list[Paragraph]:
+    made = []
+    by_id = {suspect.change_id: suspect for suspect in state.suspects}
+    for one in state.ruled_out[-2:]:
+        suspect = by_id.get(one.change_id)
+        if suspect is None:
+            continue
+        name = change_words(suspect, state.item(suspect.mark))
+        by = f" by {one.by}" if one.by else ""
+        line = (Run(name, "strike", limit=NAME_LIMIT), text(f" ruled out{by}, ", NAME_LIMIT), moment(one.at), text("."))
+        made.append(Paragraph(line))
+    return made
+
+
+def _claim_steps(state: CardState) -> tuple[Line, ...]:
+    if state.summary is None:
+        return ()
+    return tuple((text(words.sentence(claim.text)), *marks(state, claim.evidence)) for claim in state.summary.next[:4])
+
+
+def _fixed_steps(state: CardState) -> tuple[Line, ...]:
+    """What to do next where no model says it: from the evidence, in fixed sentences."""
+    steps: list[Line] = []
+    first = state.first_suspect
+    if first is not None:
+        steps.append((text(f"Look at the {'change' if first.kind == 'other' else first.kind}"),
+                      *marks(state, [first.mark])))  # fmt: skip
+        if first.rollback_url:
+            steps.append((Run("Roll it back", "mark", url=first.rollback_url, limit=NAME_LIMIT),
+                          text(" if the diff explains it")))  # fmt: skip
+    runbook = next((item for item in state.evidence if item.kind == "runbook"), None)
+    if runbook is not None:
+        steps.append((text(f"Follow the runbook “{runbook.title[:NAME_LIMIT]}”"), *marks(state, [runbook.mark])))
+    for kind, sentence in (("trace", "Look at the slowest request"), ("metric", "Look at the graph"),
+                           ("past_incident", "Compare with a similar incident")):  # fmt: skip
+        item = next((item for item in state.evidence if item.kind == kind), None)
+        if item is not None and len(steps) < 3:
+            steps.append((text(sentence), *marks(state, [item.mark])))
+    if not steps:
+        alert = next((item for item in state.evidence if item.kind == "alert"), None)
+        if alert is not None:
+            steps.append((text("Open the alert itself"), *marks(state, [alert.mark])))
+        if state.incident.on_call:
+            steps.append((text(f"Ask on-call {state.incident.on_call}", NAME_LIMIT),))
+    return tuple(steps[:3])
+
+
+# --- the collapsed part, the footer ----------------------------------------------------------------------------------
+
+
+def suspect_rows(state: CardState) -> tuple[tuple[str, ...], ...]:
+    """Change, where, when, why, score; the head first."""
+    if not state.suspects:
+        return ()
+    rows = [("change", "where", "when", "why", "score")]
+    struck = state.struck
+    for suspect in state.suspects[:MAX_ROWS]:
+        name = change_words(suspect, state.item(suspect.mark))
+        if suspect.change_id in struck:
+            name += " (ruled out)"
+        why = "; ".join(reason.text.strip().rstrip(".") for reason in suspect.reasons[:2]) or "no sign in telemetry"
+        when = words.distance(suspect.seconds_before)
+        rows.append((name, suspect.service or "–", when, why[:160], f"{suspect.probability:.2f}"))
+    return tuple(rows)
+
+
+MAX_ROWS = 5
+MAX_TIMELINE = 6
+
+
+def timeline(state: CardState, limit: int = MAX_TIMELINE) -> tuple[Line, ...]:
+    """The last lines of the timeline, oldest first: a time, what happened, its marks."""
+    shown = sorted(state.timeline, key=lambda entry: entry.at)[-limit:]
+    return tuple(
+        (moment(entry.at), GAP, text(words.sentence(entry.text), 200), *marks(state, entry.evidence)) for entry in shown
+    )
+
+
+def footer(state: CardState) -> Line:
+    """What is missing, what was hidden, how long it took, what it cost: reasons in words, never an error text."""
+    parts = [_sources(state), _hidden(state), *_missing_summary(state)]
+    if state.narrowed:
+        parts.append(words.NARROWED.rstrip("."))
+    if state.paused:
+        parts.append(f"summaries paused: {state.paused}")
+    if state.not_mapped:
+        parts.append(f"not mapped: {', '.join(state.not_mapped[:3])}")
+    parts += [notice.strip().rstrip(".") for notice in state.notices[:4]]
+    timings = []
+    if state.facts_seconds is not None:
+        timings.append(f"facts at +{words.duration(state.facts_seconds)}")
+    if state.summary_seconds is not None and state.summary is not None:
+        timings.append(f"summary at +{words.duration(state.summary_seconds)}")
+    parts.append(", ".join(timings))
+    if state.model and state.tokens:
+        parts.append(f"model {state.model}, {words.tokens(state.tokens)}, {words.money(state.cost_usd)}")
+    if state.helpful or state.not_helpful:
+        parts.append(f"helpful {state.helpful}, not helpful {state.not_helpful}")
+    return joined([[text(part, 200)] for part in parts if part])
+
+
+def _sources(state: CardState) -> str:
+    if not state.sources:
+        return ""
+    answered = sum(source.answered for source in state.sources)
+    notes = [_source_note(source) for source in state.sources if source.note]
+    silent = [f"{source.name}: no answer" for source in state.sources if not source.answered and not source.note]
+    told = notes + silent
+    more = f"; {words.count(len(told) - 3, 'more note')}" if len(told) > 3 else ""
+    listed = f" ({'; '.join(told[:3])}{more})" if told else ""
+    return f"{answered} of {words.count(len(state.sources), 'source')}{listed}"
+
+
+def _source_note(source: SourceStatus) -> str:
+    """ "Tempo: no answer in 3 s", its name not said twice."""
+    note = source.note.strip().rstrip(".")
+    return note if note.casefold().startswith(source.name.casefold()) else f"{source.name}: {note}"
+
+
+def _hidden(state: CardState) -> str:
+    return f"{words.count(state.hidden, 'item')} hidden" if state.hidden else ""
+
+
+def _missing_summary(state: CardState) -> list[str]:
+    if state.summary is None and state.no_summary:
+        return [f"no summary: {state.no_summary.strip().rstrip('.')}"]
+    if state.model_withheld and state.summary is not None:
+        return [f"{words.count(state.model_withheld, 'item')} not shown to the model"]
+    return []
+
+
+def storm_lines(parts: Sequence[StormPart]) -> tuple[Line, ...]:
+    """Alerts by service, one a line, for the thread."""
+    return tuple((text(part.service, NAME_LIMIT), GAP, text(words.count(part.alerts, "alert"))) for part in parts)
+
+
+# --- buttons --------------------------------------------------------------------------------------------------------
+
+
+def buttons(state: CardState) -> tuple[Button, ...]:
+    """What can be done from the card now, the likeliest first."""
+    made: list[Button] = []
+    first = None if state.restricted else state.first_suspect
+    value = _value(state, first)
+    if first is not None and "label" in state.offers and state.confirmed is None:
+        made.append(Button(actions.WAS_CHANGE, "It was this change", value, primary=state.phase == "resolved"))
+        made.append(Button(actions.WAS_NOT, "It was not", value))
+    if state.ruled_out and "label" in state.offers and not state.restricted:
+        last = state.ruled_out[-1]
+        suspect = next((s for s in state.suspects if s.change_id == last.change_id), None)
+        if suspect is not None:
+            until = words.clock_minute(last.undo_until_at)
+            label = f"Undo: not {change_words(suspect, state.item(suspect.mark), 20)} (until {until})"
+            made.append(Button(actions.UNDO_WAS_NOT, label, _value(state, suspect)))
+    if state.phase != "resolved":
+        if "ask" in state.offers and not state.restricted:
+            made.append(Button(actions.ASK, "Ask", value))
+        if "catchup" in state.offers and not state.restricted:
+            made.append(Button(actions.CATCH_UP, "Catch me up", value))
+        if "acknowledge" in state.offers and state.times.acknowledged_at is None and state.phase != "mitigated":
+            source = words.SYSTEM_NAMES.get(state.incident.source, state.incident.source)
+            question = f"Acknowledge {state.incident.id[:100]} in {source[:100]}?"
+            made.append(Button(actions.ACKNOWLEDGE, "Acknowledge", value,
+                               confirm=("Acknowledge", question, "Acknowledge")))  # fmt: skip
+    if "own_view" in state.offers and (state.hidden or state.restricted):
+        number = f" ({state.hidden})" if state.hidden else ""
+        made.append(Button(actions.OWN_VIEW, f"{words.SHOW_MINE}{number}", value))
+    return tuple(made)
+
+
+def _value(state: CardState, suspect: Suspect | None) -> str:
+    mark = suspect.mark if suspect is not None else ""
+    return actions.ActionValue(state.incident.id, state.version, mark).encode()
+
+
+def card(state: CardState) -> Card:
+    """The whole channel message."""
+    suspects = () if state.restricted else suspect_rows(state)
+    lines = () if state.restricted else timeline(state)
+    inside = [f"Suspects ({len(suspects) - 1})"] if suspects else []
+    inside += ["timeline"] if lines else []
+    told = ", ".join(inside)
+    return Card(
+        header=header(state),
+        context=context(state),
+        paragraphs=paragraphs(state),
+        more_title=told[:1].upper() + told[1:],
+        suspects=suspects,
+        timeline=lines,
+        buttons=buttons(state),
+        feedback=_value(state, state.first_suspect) if "feedback" in state.offers and not state.restricted else "",
+        footer=footer(state),
+    )

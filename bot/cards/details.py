@@ -1,0 +1,79 @@
+"""The thread's message: the depth behind the card, by headings, each item with its mark."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from bot.cards import words
+from bot.cards.content import storm_lines, timeline
+from bot.cards.phrases import change_words, cited, marks
+from bot.cards.runs import GAP, NAME_LIMIT, Line, Run, bold, text
+from bot.cards.state import CardState
+
+MAX_EVIDENCE_LINES = 64
+MAX_SUSPECT_REASONS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A heading and its lines."""
+
+    heading: str
+    lines: tuple[Line, ...]
+
+
+def sections(state: CardState) -> tuple[Section, ...]:
+    """Empty sections are left out; a card that may show only the fallback has none."""
+    if state.restricted:
+        return ()
+    made = [
+        Section("Suspects", tuple(_suspects(state))),
+        Section("Services", tuple(_services(state))),
+        Section("Alerts by service", storm_lines(state.storm) if len(state.storm) > 1 else ()),
+        Section("Timeline", timeline(state, 20)),
+        Section("Evidence", tuple(_evidence(state))),
+        Section("Sources", tuple(_sources(state))),
+    ]
+    return tuple(section for section in made if section.lines)
+
+
+def _suspects(state: CardState) -> Iterable[Line]:
+    for suspect in state.suspects:
+        struck = suspect.change_id in state.struck
+        name = change_words(suspect, state.item(suspect.mark))
+        line: list[Run] = [Run(name, "strike" if struck else "bold", limit=NAME_LIMIT)]
+        if suspect.service:
+            line.append(text(f" to {suspect.service}", NAME_LIMIT))
+        line += [text(f", {words.distance(suspect.seconds_before)}, score {suspect.probability:.2f}")]
+        line += [*marks(state, [suspect.mark]), text(". ")]
+        for reason in suspect.reasons[:MAX_SUSPECT_REASONS]:
+            line += cited(state, reason.text, reason.evidence)
+        yield tuple(line)
+
+
+def _services(state: CardState) -> Iterable[Line]:
+    for service in state.services[:5]:
+        line: list[Run] = [bold(service.service), text(f", score {service.probability:.2f}. ")]
+        for reason in service.reasons[:MAX_SUSPECT_REASONS]:
+            line += cited(state, reason.text, reason.evidence)
+        yield tuple(line)
+
+
+def _evidence(state: CardState) -> Iterable[Line]:
+    for item in state.evidence[:MAX_EVIDENCE_LINES]:
+        kind = item.kind.replace("_", " ")
+        yield (
+            Run(item.mark, "mark", url=item.url, limit=8),
+            GAP,
+            text(f"{kind}, {item.source}: {item.title}", 200),
+            text(", "),
+            Run("", "time", at=item.observed_at),
+        )
+
+
+def _sources(state: CardState) -> Iterable[Line]:
+    for source in state.sources:
+        said = source.note or ("answered" if source.answered else "no answer")
+        took = f" in {words.duration(source.seconds)}" if source.answered and source.seconds else ""
+        yield (bold(source.name), GAP, text(f"{said}{took}", 200))
