@@ -95,8 +95,9 @@ def as_json(replayed: Replayed, blocks: Sequence[Any]) -> dict[str, Any]:
         "fallback": ranked.fallback,
         "evidence": [
             {
-                "id": item.mark, "kind": item.kind, "source": item.source, "readers": item.readers.model_dump(mode="json"),
-                "title": item.title, "text": item.text, "url": item.url, "service": item.service,
+                "id": item.mark, "kind": item.kind, "source": item.source,
+                "readers": item.readers.model_dump(mode="json"), "title": item.title,
+                "text": item.text, "url": item.url, "service": item.service,
                 "suspicious": item.suspicious, "observed_at": item.observed_at.isoformat(),
             }
             for item in ranked.evidence

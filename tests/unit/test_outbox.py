@@ -152,11 +152,15 @@ async def test_collecting_is_posted_when_nothing_came_by_its_time(bench):
 )
 async def test_a_process_that_dies_around_a_send_leaves_one_card_in_its_newest_state(bench, where):
     bench.kill_at = where
-    with pytest.raises(Killed):
+
+    async def until_it_dies():
         await bench.want(FACTS)
         await bench.settle(1)
         await bench.want(FACTS.model_copy(update={"headline": "second"}))
         await bench.settle(5)
+
+    with pytest.raises(Killed):
+        await until_it_dies()
     bench.start()
     await bench.want(FACTS.model_copy(update={"headline": "after the restart"}))
     await bench.settle(10)
