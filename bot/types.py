@@ -149,6 +149,8 @@ class Usage(Record):
     latency_seconds: float = 0.0
     attempts: int = 0
     cache_hit: bool = False
+    call_id: str = ""
+    """The row of `calls` that tells the rest; empty where nothing was recorded."""
 
 
 class Released(Record):

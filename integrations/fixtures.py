@@ -7,7 +7,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from integrations.errors import IntegrationError, Refused
+from integrations.errors import IntegrationError, Refused, Unavailable
+from integrations.ports import Completion, PromptRequest
 from integrations.records import Channel, Person
 
 
@@ -90,3 +91,39 @@ class FakeGroupSource:
         if self.failing is not None:
             raise self.failing
         return dict(self.by_email)
+
+
+@dataclass
+class ScriptedModel:
+    """A `ModelEndpoint` that plays its script, one line an attempt; the last line is played again.
+
+    A line is a text (answered as a completion), a whole `Completion`, or an error that is raised.
+    """
+
+    script: list[str | Completion | IntegrationError]
+    name: str = "scripted"
+    answers_as: str | None = None
+    delay_seconds: float = 0.0
+    requests: list[PromptRequest] = field(default_factory=list)
+
+    async def complete(self, request: PromptRequest, timeout_seconds: float) -> Completion:
+        line = self.script[min(len(self.requests), len(self.script) - 1)]
+        self.requests.append(request)
+        if self.delay_seconds:
+            try:
+                async with asyncio.timeout(timeout_seconds):
+                    await asyncio.sleep(self.delay_seconds)
+            except TimeoutError as late:
+                raise Unavailable(self.name, f"no answer in {timeout_seconds:.1f} s", answer_lost=True) from late
+        if isinstance(line, IntegrationError):
+            raise line
+        if isinstance(line, Completion):
+            return line
+        return Completion(
+            text=line,
+            answered_by=self.answers_as or request.model,
+            tokens_in=len(request.system + request.user) // 4,
+            tokens_cached=0,
+            tokens_out=len(line) // 4,
+            finish_reason="stop",
+        )

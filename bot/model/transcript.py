@@ -1,0 +1,107 @@
+"""What is kept of every model call: a row of `calls` for good, the redacted texts in `transcripts` for a while."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from bot.model.call import ModelCall
+from bot.store import Row, Store, Transaction
+from bot.types import ModelOutcome, Usage
+
+NOT_CHECKED = "the answer was not checked"
+
+
+@dataclass(slots=True)
+class Trial:
+    """One request that was sent, and what came of it: a text, or the error in our words."""
+
+    answer: str
+
+
+@dataclass(slots=True)
+class CallRecord:
+    """One logical call as it is recorded."""
+
+    id: str
+    call: ModelCall
+    started_at: datetime
+    trials: list[Trial] = field(default_factory=list)
+    fingerprint: str | None = None
+
+
+def write(
+    tx: Transaction,
+    record: CallRecord,
+    usage: Usage,
+    outcome: ModelOutcome,
+    reason: str,
+    *,
+    ended_at: datetime,
+    keep: timedelta,
+    redact: Callable[[str], str],
+) -> None:
+    """Inside a transaction. The request is kept with the first trial only: the others sent the same."""
+    call = record.call
+    row = {
+        "workspace_id": call.workspace_id, "id": record.id, "triage_id": call.triage_id,
+        "incident_id": call.incident_id, "use": call.use, "prompt": call.prompt,
+        "prompt_sha256": call.prompt_sha256, "model": usage.model, "answered_by": usage.answered_by,
+        "fingerprint": record.fingerprint, "tokens_in": usage.tokens_in, "tokens_cached": usage.tokens_cached,
+        "tokens_out": usage.tokens_out, "cost_usd": usage.cost_usd, "latency_seconds": usage.latency_seconds,
+        "attempts": usage.attempts, "cache_hit": usage.cache_hit, "outcome": outcome, "reason": reason,
+        "snapshot": call.snapshot, "evidence": list(call.evidence), "started_at": record.started_at,
+        "ended_at": ended_at,
+    }  # fmt: skip
+    tx.insert("calls", [row])
+    tx.insert("transcripts", [
+        {
+            "workspace_id": call.workspace_id, "call_id": record.id, "attempt": number,
+            "request": redact(f"{call.system}\n\n{call.user}") if number == 1 else "",
+            "answer": redact(trial.answer), "created_at": ended_at, "expires_at": ended_at + keep,
+        }
+        for number, trial in enumerate(record.trials, start=1)
+    ])  # fmt: skip
+
+
+async def conclude(store: Store, workspace_id: str, call_id: str, outcome: ModelOutcome, reason: str = "") -> None:
+    """What `check`, and later the flow, decided about an answer (released, rejected, superseded)."""
+    await store.transaction(
+        lambda tx: tx.execute(
+            "UPDATE calls SET outcome = :outcome, reason = :reason WHERE workspace_id = :workspace_id AND id = :id",
+            {"outcome": outcome, "reason": reason, "workspace_id": workspace_id, "id": call_id},
+        )
+    )
+
+
+async def purge(store: Store, now: datetime, batch: int = 500) -> int:
+    """Delete transcripts whose time is over, in small transactions; returns how many."""
+    total = 0
+    while True:
+
+        def some(tx: Transaction) -> int:
+            rows = tx.query(
+                "SELECT workspace_id, call_id, attempt FROM transcripts WHERE expires_at <= :now LIMIT :batch",
+                {"now": now, "batch": batch},
+            )
+            for row in rows:
+                tx.execute(
+                    "DELETE FROM transcripts"
+                    " WHERE workspace_id = :workspace_id AND call_id = :call_id AND attempt = :attempt",
+                    row,
+                )
+            return len(rows)
+
+        deleted = await store.transaction(some)
+        total += deleted
+        if deleted < batch:
+            return total
+
+
+async def of_triage(store: Store, workspace_id: str, triage_id: str) -> Sequence[Row]:
+    """The calls of one triage, oldest first."""
+    return await store.query(
+        "SELECT * FROM calls WHERE workspace_id = :workspace_id AND triage_id = :triage_id ORDER BY started_at",
+        {"workspace_id": workspace_id, "triage_id": triage_id},
+    )

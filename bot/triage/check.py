@@ -1,0 +1,174 @@
+"""check: Answered → Released | Rejected. The last thing between a model and people; deterministic, and alone enough.
+
+Whatever the model wrote, only this passes: three lists of one-sentence claims, each citing items that were supplied,
+each saying nothing that its items do not say, blaming only what was ranked, advising no rollout, without markup,
+links, mentions, marks, secrets or look-alikes. One claim that fails rejects the whole answer; the facts card stands.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from bot.model.call import Refusal
+from bot.triage import forms
+from bot.triage.compose import Composed, Item
+from bot.triage.grounding import Ground, Supplied, is_plain, ungrounded
+from bot.triage.hygiene import one_spaced
+from bot.triage.infer import Answered
+from bot.types import Claim, Rejected, Released, Summary
+
+Section = Literal["going_on", "cause", "next"]
+_MOST_BYTES = 64 * 1024
+_COPIED_WORDS = 4
+
+
+class _Draft(BaseModel):
+    """One claim as the model writes it; the same bounds as schema.json, which some servers do not enforce."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+    text: str = Field(min_length=1, max_length=280)
+    evidence: list[str] = Field(min_length=1, max_length=6)
+
+
+class _Report(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+    going_on: list[_Draft] = Field(min_length=1, max_length=3)
+    cause: list[_Draft] = Field(max_length=3)
+    next: list[_Draft] = Field(max_length=4)
+
+
+class _Failed(Exception):
+    """A claim may not pass; the reason completes "an answer was rejected: …"."""
+
+
+@dataclass(frozen=True, slots=True)
+class Guards:
+    """What `check` is given. `redact` and `suspicious` are the trust package's; `policy` is reason to phrases."""
+
+    redact: Callable[[str], str]
+    suspicious: Callable[[str], bool] = lambda text: False
+    policy: Mapping[str, Sequence[str]] | None = None
+
+
+def check(answered: Answered, guards: Guards) -> Released | Rejected:
+    """Release the answer, or say why not in one finished sentence for the card."""
+    composed, reply = answered.composed, answered.reply
+    if isinstance(reply, Refusal):
+        return Rejected(outcome=reply.outcome, reason=reply.reason, usage=reply.usage)
+    report = _parse(reply.text)
+    if report is None:
+        return Rejected(
+            outcome="malformed", reason="an answer was rejected: it was not in the agreed form", usage=reply.usage
+        )
+    try:
+        summary = Summary(
+            going_on=_section("going_on", report.going_on, composed, guards),
+            cause=_section("cause", report.cause, composed, guards),
+            next=_section("next", report.next, composed, guards),
+        )
+    except _Failed as failed:
+        return Rejected(outcome="rejected", reason=f"an answer was rejected: {failed}", usage=reply.usage)
+    return Released(summary=summary, usage=reply.usage)
+
+
+def _parse(text: str) -> _Report | None:
+    if len(text.encode(errors="replace")) > _MOST_BYTES:
+        return None
+    try:
+        return _Report.model_validate(json.loads(text, object_pairs_hook=_no_repeats))
+    except (ValueError, RecursionError, ValidationError):
+        return None
+
+
+def _no_repeats(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """A key that stands twice means something else to every reader."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a key stands twice")
+    return found
+
+
+def _section(section: Section, drafts: list[_Draft], composed: Composed, guards: Guards) -> tuple[Claim, ...]:
+    return tuple(_claim(section, draft, composed, guards) for draft in drafts)
+
+
+def _claim(section: Section, draft: _Draft, composed: Composed, guards: Guards) -> Claim:
+    items = _cited(draft, composed)
+    text = one_spaced(draft.text).strip()
+    ground = Ground([Supplied(f"{item.text}\n{item.observed_at}", item.kind == "runbook") for item in items])
+    _form(text, ground, composed, guards)
+    if why := ungrounded(text, ground):
+        raise _Failed(why)
+    _english(text)
+    _not_repeated(text, items, guards)
+    _blame(section, items, composed)
+    if forms.advises_rollout(text, advice=section == "next"):
+        raise _Failed("it advised to roll out a change")
+    if why := forms.orders(text, ground.runbooks, advice=section == "next"):
+        raise _Failed(why)
+    if why := forms.foreign_command(text, ground.runbooks):
+        raise _Failed(why)
+    return Claim(text=text, evidence=tuple(dict.fromkeys(item.mark for item in items)))
+
+
+def _cited(draft: _Draft, composed: Composed) -> list[Item]:
+    """The items behind the positions; a position above the number supplied is refused, never dropped."""
+    items = []
+    for position in draft.evidence:
+        item = composed.item(position) if re.fullmatch(r"s[1-9]\d?", position) else None
+        if item is None:
+            raise _Failed("it cited evidence that was not supplied")
+        items.append(item)
+    return items
+
+
+def _form(text: str, ground: Ground, composed: Composed, guards: Guards) -> None:
+    """What no text may be, whatever it cites."""
+    if composed.fence in text.lower():
+        raise _Failed("it repeated the fence mark")
+    if not text or forms.several_sentences(text):
+        raise _Failed("a claim was not one sentence")
+    policy = guards.policy if guards.policy is not None else forms.shipped_policy()
+    for why in (
+        forms.ill_formed(text),
+        forms.deceptive(text, ground.text),
+        "it contained what looks like a secret or personal data" if guards.redact(text) != text else None,
+        forms.policy_problem(text, policy),
+    ):
+        if why:
+            raise _Failed(why)
+
+
+def _english(text: str) -> None:
+    """Grounding lets any word of the evidence through; a sentence made of nothing else is copied in another tongue."""
+    words = [word.lower() for word in re.findall(r"(?<![\w./:@-])[A-Za-z]{2,}(?![\w/:@-])", text)]
+    if len(words) >= 4 and sum(is_plain(word) for word in words) < 0.4 * len(words):
+        raise _Failed("it was not plain English")
+
+
+def _not_repeated(text: str, items: list[Item], guards: Guards) -> None:
+    """What sounds like orders to a machine is not passed on, be it the claim or a piece copied from a marked item."""
+    if guards.suspicious(text):
+        raise _Failed("it repeated text that sounds like orders to a machine")
+    words = re.findall(r"\w+", text.lower())
+    runs = {" ".join(words[at : at + _COPIED_WORDS]) for at in range(len(words) - _COPIED_WORDS + 1)}
+    for item in items:
+        if item.suspicious and runs:
+            said = " ".join(re.findall(r"\w+", item.text.lower()))
+            if any(run in said for run in runs):
+                raise _Failed("it repeated text that sounds like orders to a machine")
+
+
+def _blame(section: Section, items: list[Item], composed: Composed) -> None:
+    """Only ranked suspects may be blamed: a cause cites no other change, and no change at all if nothing stands out."""
+    if section != "cause":
+        return
+    suspects = {position for position, _ in composed.suspects}
+    if any(item.kind == "change" and item.position not in suspects for item in items):
+        raise _Failed("it blamed a change that is not among the suspects")

@@ -1,0 +1,212 @@
+"""Forms that no claim may have, whatever evidence says: markup, links, mentions, marks, look-alikes, orders."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from importlib import resources
+
+from bot.triage.hygiene import has_hidden
+
+_TYPOGRAPHY = frozenset("–—‘’“”…×·°±≈≤≥→µμ§€£½¼¾‰")
+_LINK = re.compile(r"[a-z][a-z0-9+.-]*://|\bwww\.|\bmailto:|\bjavascript:|\bdata:[a-z]+/|\]\s*\(|^\s*\[[^\]]+\]:", re.I)
+_SLACK = re.compile(
+    r"<[!@#]|<[^<>\s]*>|<[^<>]*\||&(?:lt|gt|amp|#\d+|#x[0-9a-f]+);|(?<![\w.])@[\w.-]|(?<![\w&])#[a-z]", re.I
+)
+_LOWER_MARK = re.compile(r"(?<![\w\-./])[se][1-9]\d{0,2}(?![\w\-/]|\.\w)")
+_BRACKETED_MARK = re.compile(r"[(\[{]\s*[se]\s?\d{1,3}(?:\s*,\s*[se]?\s?\d{1,3})*\s*[)\]}]|\bposition\s+\d", re.I)
+_MARKUP = re.compile(r"```|^\s*(?:[#>*+-]|\d+[.)])\s|\*\*|__|~~|^\s*\||</?[a-z]+", re.I)
+_SENTENCE_END = re.compile(
+    r"(?<!\be\.g)(?<!\bi\.e)(?<!\bvs)(?<!\bapprox)(?<!\bca)(?<!\bno)[.!?]\s+(?=[A-Z\"'`(])", re.I
+)
+_SHELL = re.compile(r"&&|\|\||\$\(|\$\{|>>|<<|\s\|\s|;\s*\w+\s+-|\s>\s*/|\bDROP\s+TABLE\b|\bDELETE\s+FROM\b")
+
+_AGAIN = r"(?:again|once more|anew|everywhere|immediately|right away|as is)"
+_ROLLOUT = re.compile(
+    r"\b(?:re-?deploy(?:ing)?|re-?release|re-?apply(?:ing)?|re-?promote|re-?merge|re-?enable|re-?launch|re-?ship)\b"
+    r"|\broll(?:ing)?[\s-]+(?:it|them|this|that|the\s+\S+|\S+)?\s*(?:out|forward)\b|\brollout\s+(?:the|of|to)\s+(?:all|every)"
+    rf"|\b(?:deploy|apply|ship|release|push|promote|merge|launch|install|enable|activate|roll|run)\b[^.;]*\b{_AGAIN}\b"
+    r"|\b(?:should|must|can|could|may|need to|needs to|have to|has to|ought to|safe to|want to|try to|to)\s+(?:be\s+)?"
+    r"(?:deploy|apply|ship|release|promote|merge|launch|rolls?\s+out|rolled\s+out|push)(?:e?d)?\b"
+    r"|\b(?:turn|switch)(?:ing)?\s+(?:\S+\s+){0,4}?(?:back\s+)?on\b"
+    r"|\b(?:finish|complete|continue|resume|proceed with|go on with|speed up|accelerate|widen|extend)\s+"
+    r"(?:\S+\s+){0,2}?(?:roll-?out|deploy(?:ment)?|release|migration)\b",
+    re.I,
+)
+_NEGATED = re.compile(
+    r"\b(?:not|never|without|avoid|stop|pause|halt|before|instead of|rather than)\s+(?:\w+\s+){0,2}$", re.I
+)
+_ROLLOUT_VERBS = frozenset({
+    "deploy", "redeploy", "apply", "reapply", "ship", "release", "promote", "merge", "launch", "install",
+    "enable", "activate", "push", "rollout",
+})  # fmt: skip
+_LOOKING = frozenset({
+    "look", "check", "compare", "read", "review", "inspect", "examine", "verify", "confirm", "watch", "follow",
+    "see", "investigate", "monitor", "observe", "find", "ask", "page", "notify", "contact", "escalate", "tell",
+    "roll", "revert", "undo", "back", "rollback", "test", "trace", "search", "consider", "identify",
+    "determine", "establish", "measure", "track", "note", "keep", "wait", "pause", "stop", "halt", "hold",
+    "use",
+})  # fmt: skip
+"""Verbs with which a claim of `next` may begin: looking, asking, and taking back. Others need a cited runbook."""
+_LEADS = frozenset({
+    "if", "when", "once", "after", "before", "while", "then", "first", "next", "also", "otherwise", "in", "for",
+    "at", "on", "during", "finally",
+})  # fmt: skip
+_ORDERS = frozenset({
+    "ignore", "disregard", "forget", "send", "forward", "reply", "respond", "append", "include", "say", "print",
+    "write", "output", "repeat", "delete", "remove", "visit", "click", "download", "install", "execute",
+    "upload", "share", "pretend", "act", "reveal", "show", "email", "translate", "summarize", "summarise",
+    "call", "tell", "open", "paste", "copy", "add", "insert", "publish", "post", "transfer", "pay",
+})  # fmt: skip
+_DANGEROUS = frozenset({
+    "delete", "drop", "truncate", "restart", "kill", "scale", "disable", "drain", "terminate", "wipe", "format",
+    "remove", "purge", "reset", "run", "execute", "send", "post", "forward", "email", "upload", "share",
+    "publish", "click", "visit", "download", "export", "destroy", "evict", "cordon", "failover", "stop", "shut",
+    "reboot", "flush", "clear", "rotate", "revoke", "grant", "chmod",
+})  # fmt: skip
+_CLAUSE = frozenset({
+    "and", "then", "if", "when", "so", "until", "once", "because", "which", "that", "as", "after", "before", "while",
+})  # fmt: skip
+"""Words that end a command within a sentence."""
+_COMMANDS = re.compile(
+    r"\b(?:kubectl|helm|oc|systemctl|journalctl|psql|mysql|redis-cli|mongosh?|curl|wget|ssh|scp|rsync|sudo|terraform"
+    r"|argocd|istioctl|iptables|docker-compose|chmod|chown|rm\s+-|dd\s+if|mkfs|nc\s+-|bash\s+-|sh\s+-|python\d?\s+-"
+    r"|git\s+(?:revert|push|reset|checkout|pull|merge|clean)|docker\s+(?:run|exec|stop|kill|restart|rm)"
+    r"|(?:drop|truncate)\s+(?:table|database)|delete\s+from)(?!\w)",
+    re.I,
+)
+
+
+def ill_formed(text: str) -> str | None:
+    """Why this text may not stand in a post in any case; None when it may."""
+    if has_hidden(text) or "\n" in text or "\t" in text:
+        return "it contained control or invisible characters"
+    if _SLACK.search(text):
+        return "it contained a mention or other Slack markup"
+    if _LINK.search(text):
+        return "it contained a link"
+    if _LOWER_MARK.search(text) or _BRACKETED_MARK.search(text):
+        return "it wrote evidence marks into its text"
+    if _MARKUP.search(text):
+        return "it contained markup"
+    return None
+
+
+def deceptive(text: str, evidence: str) -> str | None:
+    """Letters that look like others: none but those that a cited item has in the same word."""
+    for character in text:
+        if character.isascii() or character in _TYPOGRAPHY:
+            continue
+        if not unicodedata.category(character).startswith("L"):
+            return "it contained unusual characters"
+    for word in re.findall(r"[^\W\d_]+", text):
+        if word.isascii():
+            continue
+        scripts = {unicodedata.name(letter, "?").split()[0] for letter in word}
+        if len(scripts) > 1 or unicodedata.normalize("NFKC", word) != word or word.lower() not in evidence.lower():
+            return "it contained look-alike characters"
+    return None
+
+
+def several_sentences(text: str) -> bool:
+    return bool(_SENTENCE_END.search(text.strip()))
+
+
+def advises_rollout(text: str, *, advice: bool) -> bool:
+    """Whether it says to roll out, deploy or apply a change. In advice (`next`) a leading verb is enough."""
+    for match in _ROLLOUT.finditer(text):
+        if not _NEGATED.search(text[: match.start()]):
+            return True
+    return advice and any(verb in _ROLLOUT_VERBS for verb in verbs(text))
+
+
+def orders(text: str, runbooks: str, *, advice: bool) -> str | None:
+    """An order where a fact belongs, an action that no cited runbook has, a command that is not a runbook's own."""
+    found = verbs(text)
+    if not advice:
+        return "it gave an order where a fact belongs" if found[:1] and found[0] in _ORDERS else None
+    if not found or (found[0] not in _LOOKING and not _has_word(runbooks, found[0])):
+        return "it advised something that no cited runbook says"
+    if any(verb in _DANGEROUS and not _has_word(runbooks, verb) for verb in found):
+        return "it advised something that no cited runbook says"
+    return None
+
+
+def foreign_command(text: str, runbooks: str) -> str | None:
+    """Commands come from a cited runbook, word for word. `runbooks` is in lower case with single spaces."""
+    if _SHELL.search(text):
+        return "it gave a command that no cited runbook contains"  # pipes and the like are left to the runbook itself
+    for match in _COMMANDS.finditer(text):
+        words = text[match.start() :].lower().replace("`", "").rstrip(".!?)").split()
+        end = next(
+            (at for at, word in enumerate(words) if at and (word in _CLAUSE or words[at - 1][-1:] in ",;:")), None
+        )
+        command = " ".join(words[:end]).rstrip(",;:")
+        if len(words[:end]) < 2 or not re.search(rf"(?<!\S){re.escape(command)}(?!\S)", runbooks):
+            return "it gave a command that no cited runbook contains"
+    return None
+
+
+def verbs(text: str) -> list[str]:
+    """Words in the place of an imperative: at the start, after a leading clause, after `and`, `then`, `or`, `to`."""
+    words = re.findall(r"[A-Za-z]+(?:-[A-Za-z]+)*|[,;:]", text.lower())
+    found: list[str] = []
+    if not words:
+        return found
+    start = 0
+    if words[0] in _LEADS:
+        comma = next((at for at, word in enumerate(words) if word in {",", ":"}), -1)
+        start = comma + 1 if comma >= 0 else 1
+    if start < len(words):
+        found.append(words[start])
+    openers = {"and", "then", "or", "to", ";", "please", "should", "must"}
+    found += [after for before, after in zip(words[start:], words[start + 1 :], strict=False) if before in openers]
+    return found
+
+
+def policy_problem(text: str, phrases: Mapping[str, Sequence[str]]) -> str | None:
+    """The reason of the first phrase that the text contains."""
+    squeezed = " ".join(text.lower().replace("’", "'").split())
+    for reason, pattern in _patterns(tuple((reason, tuple(lines)) for reason, lines in phrases.items())):
+        if pattern.search(squeezed):
+            return reason
+    return None
+
+
+@lru_cache(maxsize=8)
+def _patterns(phrases: tuple[tuple[str, tuple[str, ...]], ...]) -> list[tuple[str, re.Pattern[str]]]:
+    return [
+        (reason, re.compile(r"(?<![\w/-])(?:" + "|".join(re.escape(line) for line in lines) + r")(?![\w/-])"))
+        for reason, lines in phrases
+        if lines
+    ]
+
+
+def read_policy(text: str) -> dict[str, list[str]]:
+    """A policy file: `[reason]` and below it one phrase a line. Raises ValueError for a phrase before any reason."""
+    found: dict[str, list[str]] = {}
+    reason = ""
+    for number, line in enumerate(text.splitlines(), start=1):
+        line = line.strip()
+        if not line or line.startswith("#"):
+            continue
+        if line.startswith("[") and line.endswith("]"):
+            reason = line[1:-1].strip()
+            found.setdefault(reason, [])
+        elif not reason:
+            raise ValueError(f"line {number}: the phrase {line!r} stands before any [reason]")
+        else:
+            found[reason].append(" ".join(line.lower().split()))
+    return found
+
+
+@lru_cache(maxsize=1)
+def shipped_policy() -> Mapping[str, Sequence[str]]:
+    """The phrases of policy.txt."""
+    return read_policy((resources.files("bot.triage") / "policy.txt").read_text(encoding="utf-8"))
+
+
+def _has_word(text: str, word: str) -> bool:
+    return bool(re.search(rf"\b{re.escape(word)}\b", text, re.I))
