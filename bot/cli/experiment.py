@@ -143,6 +143,20 @@ def _case_line(case: Case) -> str:
     )
 
 
+@command.command()
+@click.option("--csv", "file", type=_FILE, required=True, help="Past incidents; storm_id and arm may be missing.")
+@click.option("--weeks", type=click.FloatRange(0.1, 1000), help="How long they were collected; default first to last.")
+@click.option("--tau-hours", type=click.FloatRange(0.1, 2400), default=72, show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def baseline(file: pathlib.Path, weeks: float | None, tau_hours: float, as_json: bool) -> None:
+    """What incidents looked like before, and the smallest effect that could be shown here."""
+    from bot.experiment.baseline import summarise
+    from bot.experiment.page import baseline_text
+
+    found = summarise(_read(file, arms=False).rows, tau=timedelta(hours=tau_hours), weeks=weeks)
+    click.echo(json.dumps(found.as_json(), ensure_ascii=False, indent=2) if as_json else baseline_text(found))
+
+
 def _read(file: pathlib.Path, *, arms: bool = True) -> Rows:
     try:
         text = file.read_bytes().decode("utf-8")

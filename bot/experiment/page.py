@@ -1,8 +1,9 @@
-"""An analysis as plain text for a terminal, in the order of the report."""
+"""An analysis and a baseline as plain text for a terminal."""
 
 from __future__ import annotations
 
 from bot.experiment.analyse import Analysis
+from bot.experiment.baseline import Baseline, Durations
 from bot.experiment.words import change
 
 
@@ -30,3 +31,32 @@ def as_text(analysis: Analysis) -> str:
     if odd:
         lines += ["odd about the data:", *(f"  {line}" for line in odd)]
     return "\n".join(lines)
+
+
+def baseline_text(found: Baseline) -> str:
+    """What there was, how it spreads, and what could be found."""
+    lines = [
+        f"{found.incidents} incidents in {found.weeks:.1f} weeks: {found.units} units, "
+        f"{found.units_a_week:.1f} a week; {found.storms_share:.0%} of incidents came in storms",
+        f"σ of log minutes within strata: {'unknown' if found.sigma is None else f'{found.sigma:.2f}'}",
+        found.advice,
+        "",
+        f"{'minutes':24} {'n':>6} {'open':>5} {'mean':>8} {'p10':>8} {'median':>8} {'p90':>8} {'p99':>8}",
+        *(_row(group) for group in (found.all, *found.by_stratum, *found.by_service[:10])),
+        "",
+    ]
+    if len(found.by_service) > 10:
+        lines.insert(-1, f"and {len(found.by_service) - 10} more services")
+    if found.backwards:
+        lines.append(f"{found.backwards} resolved more than 5 min before triggered; left out")
+    lines += [
+        f"{d.weeks} weeks, {d.rule}: {d.units:.0f} units; {found.cannot_find(d.weeks, d.rule)} in 80 of 100 experiments"
+        for d in found.detectable
+    ] or [found.cannot_find(26, "planned")]
+    return "\n".join(lines)
+
+
+def _row(group: Durations) -> str:
+    figures = (group.mean, group.p10, group.median, group.p90, group.p99)
+    told = " ".join(f"{'–' if value is None else f'{value:.0f}':>8}" for value in figures)
+    return f"{(group.group or '(none)')[:24]:24} {group.incidents:6} {group.still_open:5} {told}"
