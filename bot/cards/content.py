@@ -175,7 +175,7 @@ def _struck(state: CardState) -> list[Paragraph]:
 
 
 def _claim_steps(state: CardState) -> tuple[Line, ...]:
-    if state.summary is None:
+    if state.summary is None or not state.summary_fits:
         return ()
     return tuple((text(words.sentence(claim.text)), *marks(state, claim.evidence)) for claim in state.summary.next[:4])
 
