@@ -25,8 +25,10 @@ from integrations.records import Channel, Person
 
 MAX_LOOKUPS = 20
 """People of one channel that are looked up one by one; beyond it the whole list is read."""
-MAX_READS = 3
+MAX_READS = 5
 """How often an answer is read because an event overtook it."""
+PATIENCE_SECONDS = 0.03
+"""The first wait before it is read again; doubles."""
 GROUPS_SHARE = 0.6
 """The part of a card's waiting time that groups may take: without them the card is narrower, not unknown."""
 
@@ -260,15 +262,22 @@ class DirectoryCache:
         key: Key,
         read: Callable[[datetime], Awaitable[tuple[Mapping[str, frozenset[str]], Mapping[str, Any]]]],
     ) -> None:
-        """Ask until no event overtook the answer, and store it."""
-        for _ in range(MAX_READS):
-            expected = (await self._rows.headers((key,))).get(key, Header()).version
+        """Ask until no event overtook the answer, and store it; or take what another process stored meanwhile."""
+        known = (await self._rows.headers((key,))).get(key, Header())
+        for attempt in range(MAX_READS):
             asked_at = self.clock.now()
             after, detail = await read(asked_at)
             before = await self._rows.members(key)
-            if await self._rows.write_members(key, before, after, expected, asked_at, detail):
+            if await self._rows.write_members(key, before, after, known.version, asked_at, detail):
                 await self._sync((key,))
                 return
+            # Somebody wrote: an event, or another process that is at the same answer, perhaps in parts.
+            await asyncio.sleep(PATIENCE_SECONDS * 2**attempt)
+            now = (await self._rows.headers((key,))).get(key, Header())
+            if now.as_of is not None and (known.as_of is None or now.as_of > known.as_of):
+                await self._sync((key,))
+                return
+            known = now
         raise Unavailable(key.source, "it changes faster than it can be read")
 
     async def _groups_within(self, seconds: float) -> None:
