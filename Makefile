@@ -26,6 +26,9 @@ $(CHECK)/.made: requirements-check.lock
 test: $(VENV)/.made ## all tests but the slow matrices
 	$(PYTEST) -q -m "not slow"
 
+bench: $(VENV)/.made ## measure, compare with the bars, write .bench/latest.json
+	$(BIN)/python -m tests.bench.run $(BENCHES)
+
 check: $(VENV)/.made $(CHECK)/.made ## format, lint, types, import floors, wheel
 	$(CHECK)/bin/ruff format --check .
 	$(CHECK)/bin/ruff check .

@@ -1,16 +1,18 @@
 """Who will read a post, reduced to the fewest group sets that decide: an item is shown only if all of them admit it.
 
 The whole decision is `may_all_read`. An item's readers are any-of sets that must *all* admit each reader, so each
-any-of set can be judged alone: it must reach every reader of the audience. Readers are kept as bits, one integer a
-group, and an any-of set reaches everybody when the OR of its groups has every bit. That costs one machine word for 64
-readers whatever the mix of groups, and each any-of set is judged once (measured in `tests/bench/bench_permission.py`).
+any-of set can be judged alone, once: it must reach every reader of the audience. A group that all readers share settles
+it; else what earlier ones have taught does (a reader who was not reached, a few groups that reach everybody); else the
+readers are bits, one integer a group, and the OR of its groups must have every bit. That costs one machine word for 64
+readers whatever the mix of groups (measured in `tests/bench/bench_permission.py`).
 """
 
 from __future__ import annotations
 
 import hashlib
+import heapq
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
@@ -28,8 +30,10 @@ PublicRule = Literal["workspace", "members"]
 MEMBERS_ONLY_NOTICE = "filtered for the members of this public channel: others who open it may see more than theirs"
 """Stands on every card that was filtered by `public_channel_audience = "members"`."""
 
-_PROBES = 8
-"""Readers with the fewest groups, asked first: they refuse most of what will be refused."""
+_LEARNT = 16
+"""How many refuters and covers are kept."""
+_LOOKED_FOR = 12
+"""Groups whose members are looked for one by one, before an index of all groups is worth its time."""
 
 
 @dataclass(frozen=True)
@@ -96,33 +100,74 @@ class Audience:
         decides = json.dumps([sorted(one) for one in self.minimal], separators=(",", ":"))
         return "a1:" + hashlib.sha256(decides.encode()).hexdigest()[:32]
 
-    def reached_by(self, any_of: frozenset[str]) -> bool:
-        """Whether every reader is in at least one of these groups."""
-        known = self._judged.get(any_of)
-        if known is None:
-            known = self._judged[any_of] = self._reach(any_of)
-        return known
+    def decide(self, readers: Collection[frozenset[frozenset[str]]]) -> None:
+        """Decide these reader sets and remember the answers; see `may_all_read`."""
+        self._judge(frozenset().union(*readers) - self._judged.keys())
+        judge = self._judged.__getitem__
+        for sets in readers:
+            self._decided[sets] = False not in map(judge, sets)
+        if frozenset() in readers:  # no set at all; `Readers` cannot be built so
+            self._decided[frozenset()] = False
 
-    def _reach(self, any_of: frozenset[str]) -> bool:
-        if not self.common.isdisjoint(any_of):
-            return True
-        if any(signature.isdisjoint(any_of) for signature in self._probes):
-            return False
-        everybody = len(self.signatures)
-        groups = sorted((g for g in any_of if g in self._positions), key=lambda g: -len(self._positions[g]))
-        if sum(len(self._positions[g]) for g in groups) < everybody:
-            return False
-        full = (1 << everybody) - 1
-        reached = 0
-        for group in groups:
-            reached |= self._bits_of(group)
-            if reached == full:
+    def _judge(self, questions: Iterable[frozenset[str]]) -> None:
+        """For each any-of set: does every reader have one of its groups?
+
+        What the ones before have taught is tried first: a reader who was not reached, and a few groups that together
+        reach everybody. Nearly all are settled by the last of either.
+        """
+        judged, common = self._judged, self.common
+        refuter, cover = self._refuters[0], self._covers[0]
+        for any_of in questions:
+            if not common.isdisjoint(any_of) or cover <= any_of:
+                judged[any_of] = True
+            elif refuter.isdisjoint(any_of):
+                judged[any_of] = False
+            else:
+                judged[any_of] = self._judge_slowly(any_of)
+                refuter, cover = self._refuters[0], self._covers[0]
+
+    def _judge_slowly(self, any_of: frozenset[str]) -> bool:
+        """By the other lessons, else by every reader's bit, group by group; the lesson of it comes first next time."""
+        for number, refuter in enumerate(self._refuters):
+            if refuter.isdisjoint(any_of):
+                self._refuters.insert(0, self._refuters.pop(number))
+                return False
+        for number, cover in enumerate(self._covers):
+            if cover <= any_of:
+                self._covers.insert(0, self._covers.pop(number))
                 return True
+        if len(any_of) > _LEARNT and len(any_of & self._positions.keys()) > len(self._positions) - self._fewest:
+            return True  # fewer groups are left out than any reader has
+        everybody = (1 << len(self.signatures)) - 1
+        reached, used = 0, []
+        for group in sorted(any_of, key=lambda one: -self._bits_of(one).bit_count()):
+            before = reached
+            reached |= self._bits_of(group)
+            if reached != before:
+                used.append(group)
+            if reached == everybody:
+                self._covers.insert(0, frozenset(used))
+                del self._covers[_LEARNT:]
+                return True
+        missed = everybody & ~reached
+        self._refuters.insert(0, self.signatures[(missed & -missed).bit_length() - 1])
+        del self._refuters[_LEARNT:]
         return False
 
     @cached_property
-    def _probes(self) -> tuple[frozenset[str], ...]:
-        return tuple(sorted(self.signatures, key=len)[:_PROBES])
+    def _fewest(self) -> int:
+        """Groups of the reader who has the fewest."""
+        return min(map(len, self.signatures))
+
+    @cached_property
+    def _refuters(self) -> list[frozenset[str]]:
+        """Readers who were not reached; to begin with, some with the fewest groups."""
+        return heapq.nsmallest(_LEARNT // 4, self.signatures, key=len)
+
+    @cached_property
+    def _covers(self) -> list[frozenset[str]]:
+        """Groups that together reach everybody; to begin with, what no item names."""
+        return [frozenset({""})]
 
     @cached_property
     def _positions(self) -> dict[str, list[int]]:
@@ -138,9 +183,15 @@ class Audience:
         return {}
 
     def _bits_of(self, group: str) -> int:
+        """Bit i is set if reader i is in the group. A few groups are looked for; for many the index is made."""
         known = self._bits.get(group)
         if known is None:
-            known = self._bits[group] = _bits(self._positions[group], len(self.signatures))
+            size = len(self.signatures)
+            if len(self._bits) < _LOOKED_FOR:
+                known = _pack(np.fromiter((group in one for one in self.signatures), np.bool_, size))
+            else:
+                known = _bits(self._positions.get(group, []), size)
+            self._bits[group] = known
         return known
 
 
@@ -148,16 +199,20 @@ def may_all_read(audience: Audience, readers: Readers) -> bool:
     """Whether every reader of the audience may read an item with these readers. The one decision of Sitrep."""
     if audience.reads_all:
         return True
-    known = audience._decided.get(readers.sets)
-    if known is None:
-        known = bool(readers.sets) and all(audience.reached_by(any_of) for any_of in readers.sets)
-        audience._decided[readers.sets] = known
-    return known
+    if readers.sets not in audience._decided:
+        audience.decide((readers.sets,))
+    return audience._decided[readers.sets]
 
 
 def readable(audience: Audience, readers: Sequence[Readers]) -> NDArray[np.bool_]:
     """`may_all_read` for many items: one bool an item, each distinct reader set decided once."""
-    return np.fromiter((may_all_read(audience, one) for one in readers), dtype=np.bool_, count=len(readers))
+    if audience.reads_all:
+        return np.ones(len(readers), dtype=np.bool_)
+    sets = [one.sets for one in readers]
+    decided = audience._decided
+    if new := set(sets) - decided.keys():
+        audience.decide(new)
+    return np.fromiter(map(decided.__getitem__, sets), dtype=np.bool_, count=len(sets))
 
 
 def audience_of_channel(
@@ -217,31 +272,37 @@ def _cannot_place(unknown: Sequence[Principal]) -> str:
     return f"{len(unknown)} people in this channel cannot be placed; one of them {why}"
 
 
+def _pack(flags: NDArray[np.bool_]) -> int:
+    return int.from_bytes(np.packbits(flags, bitorder="little").tobytes(), "little")
+
+
 def _bits(positions: Sequence[int], size: int) -> int:
     """Bit i set for each position i."""
     flags = np.zeros(size, dtype=np.bool_)
     flags[positions] = True
-    return int.from_bytes(np.packbits(flags, bitorder="little").tobytes(), "little")
+    return _pack(flags)
 
 
-def _minimal(signatures: Sequence[frozenset[str]], positions: dict[str, list[int]]) -> tuple[frozenset[str], ...]:
+def _minimal(signatures: Sequence[frozenset[str]], positions: Mapping[str, list[int]]) -> tuple[frozenset[str], ...]:
     """Without the proper supersets of another, sorted. From few groups to many: what stands is never dropped."""
-    bits: dict[str, int] = {}
     size = len(signatures)
-    alive = (1 << size) - 1
+    alive = everybody = (1 << size) - 1
+    common = {group for group, has in positions.items() if len(has) == size}
+    by_rarity = sorted((group for group in positions if group not in common), key=lambda group: len(positions[group]))
+    rank = {group: number for number, group in enumerate(by_rarity)}
+    bits: dict[int, int] = {}
     for position in sorted(range(size), key=lambda p: len(signatures[p])):
-        signature = signatures[position]
         me = 1 << position
         if not alive & me:
             continue
-        if not signature:
-            return (signature,)
-        above = alive
-        for group in sorted(signature, key=lambda g: len(positions[g])):
-            if group not in bits:
-                bits[group] = _bits(positions[group], size)
-            above &= bits[group]
+        above = everybody
+        for number in sorted([rank[group] for group in signatures[position] if group not in common]):
+            mask = bits.get(number)
+            if mask is None:
+                mask = bits[number] = _bits(positions[by_rarity[number]], size)
+            above &= mask
             if above == me:
                 break
-        alive &= ~above | me
-    return tuple(sorted((s for p, s in enumerate(signatures) if alive >> p & 1), key=sorted))
+        else:  # whoever has all groups of this one, and perhaps more
+            alive &= ~above | me
+    return tuple(sorted((one for p, one in enumerate(signatures) if alive >> p & 1), key=sorted))
