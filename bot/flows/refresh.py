@@ -5,13 +5,19 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+from bot.cards.render import render
 from bot.cards.state import CardState, from_ranked
 from bot.flows.engine import Steps
 from bot.flows.triage import Parts, target_of
 from bot.incidents.book import incident_of
-from bot.triage.permit import fallback_incident, permit_ranked, permit_released
+from bot.triage.permit import permit_ranked, permit_released
 from bot.triage.record import expose
+from bot.trust.audience import Audience, may_all_read
 from bot.types import Ranked, Rejected, Released
+from integrations.records import WORLD
+
+NOTE_READERS = frozenset({"pagerduty", WORLD})
+"""The groups of whoever reads an incident's notes: the group `pagerduty`, and what anybody may read."""
 
 
 class RefreshFlow:
@@ -27,28 +33,58 @@ class RefreshFlow:
     async def refresh(self, incident_id: str) -> dict[str, Any]:
         """Write the card's state as it may be shown now and wait until it is out."""
         parts = self._parts
+        version = await self.write(incident_id)
+        if version is None:
+            return {"out": False}
+        target = target_of(incident_id)
+        out = await parts.cards.wait_for(target, version, parts.timeouts.publish_wait)
+        first_at, _ = await parts.cards.sent_times(target)
+        await expose(parts.book, incident_id, None if parts.shadow else first_at, parts.clock.now())
+        return {"version": version, "out": out}
+
+    async def write(self, incident_id: str) -> int | None:
+        """Write the state of now; None when there is no card yet (its triage will publish the state of then)."""
+        parts = self._parts
         row = await parts.book.incident_row(incident_id)
-        if row is None or row["channel"] is None:
-            return {"out": False}
         found = await parts.book.ranked(incident_id)
-        if found is None:  # the triage has not got as far as facts: it will publish the state of then
-            return {"out": False}
-        before, checked, triage = found
-        now_at = parts.clock.now()
+        if row is None or row["channel"] is None or found is None:
+            return None
+        before, checked, _ = found
         audience = await parts.directory.audience(row["channel"], parts.timeouts.permit)
         incident = incident_of(row).model_copy(update={"on_call": before.on_call})
         current = before.model_copy(update={"incident": incident})
-        permitted = permit_ranked(current, audience, parts.collector.alert_readers(incident), now_at)
-        if permitted.fallback is not None:
-            permitted = permitted.model_copy(update={"incident": fallback_incident(incident)})
+        permitted = permit_ranked(current, audience, parts.collector.alert_readers(incident), parts.clock.now())
         shown = permit_released(checked, before, permitted)
         transform = partial(self._state, permitted, shown, len(permitted.evidence) < len(before.evidence))
-        target = target_of(incident_id)
-        version = await parts.cards.change(target, row["channel"], transform, permitted_at=permitted.permitted_at)
-        out = await parts.cards.wait_for(target, version, parts.timeouts.publish_wait)
-        first_at, _ = await parts.cards.sent_times(target)
-        await expose(parts.book, incident_id, triage["id"], None if parts.shadow else first_at, now_at)
-        return {"version": version, "out": out}
+        return await parts.cards.change(
+            target_of(incident_id), row["channel"], transform, permitted_at=permitted.permitted_at
+        )
+
+    async def repermit(self, target: str) -> None:
+        """What the outbox asks for a state that was permitted too long ago."""
+        await self.write(target.partition(":")[2])
+
+    async def note_text(self, target: str) -> str | None:
+        """What a PagerDuty note may say: the card's sentence if the group `pagerduty` may read every item, else the
+        fallback fields."""
+        incident_id = target.partition(":")[2]
+        incident = await self._parts.book.incident(incident_id)
+        if incident is None:
+            return None
+        since = incident.triggered_at.strftime("%H:%M UTC")
+        on_call = f", on-call {incident.on_call}" if incident.on_call else ""
+        fallback = (
+            f"Sitrep cannot reach Slack. SEV{incident.severity} {incident.id} since {since}{on_call}. {incident.url}"
+        )
+        found = await self._parts.book.ranked(incident_id)
+        if found is None:
+            return fallback
+        readers = [item.readers for item in found[0].evidence] + [self._parts.collector.alert_readers(incident)]
+        group = Audience.of([NOTE_READERS], self._parts.clock.now())
+        if found[0].fallback is not None or not all(may_all_read(group, one) for one in readers):
+            return fallback
+        sentence = render(from_ranked(found[0], links=self._parts.link_hosts), "minimal").text
+        return f"Sitrep cannot reach Slack. {sentence} {incident.url}"
 
     def _state(
         self, ranked: Ranked, shown: Released | Rejected | None, narrowed: bool, before: CardState | None

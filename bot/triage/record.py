@@ -52,14 +52,14 @@ async def record_triage(
     if first_at is not None:
         timings["first_post_seconds"] = round((first_at - to_time(timings["received_at"])).total_seconds(), 3)
     await book.write_triage(incident_id, n, values | {"timings": timings})
-    await expose(book, incident_id, f"{incident_id}/{n}", None if shadow else first_at, now)
+    await expose(book, incident_id, None if shadow else first_at, now)
     telemetry.counter(telemetry.TRIAGES).add(1)
     if checked is not None:
         telemetry.counter(telemetry.SUMMARIES).add(1, {telemetry.OUTCOME: values["outcome"]})
     return {"outcome": values["outcome"]}
 
 
-async def expose(book: Book, incident_id: str, triage_id: str | None, first_at: datetime | None, now: datetime) -> None:
+async def expose(book: Book, incident_id: str, first_at: datetime | None, now: datetime) -> None:
     """Whether the card was there before somebody acknowledged, and before the end; known again at each change."""
     incident = await book.incident_row(incident_id)
     if incident is None:
@@ -69,7 +69,6 @@ async def expose(book: Book, incident_id: str, triage_id: str | None, first_at: 
         "incident_id": incident_id,
         "kind": "card" if first_at is not None else "none",
         "at": first_at or now,
-        "triage_id": triage_id,
         "before_acknowledged": _before(first_at, incident["acknowledged_at"]),
         "before_resolved": _before(first_at, incident["resolved_at"]),
     }

@@ -1,0 +1,120 @@
+"""What happens by the clock: triages that were set aside, cards that are checked again, old workflows."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+
+from bot.cards.state import CardState, from_ranked
+from bot.flows.engine import Engine
+from bot.flows.triage import Parts, target_of
+from bot.incidents.book import Book
+from bot.incidents.intake import Start
+from bot.store.values import to_text
+from bot.triage.permit import fallback_incident
+from bot.trust.directory import DirectoryCache
+from bot.types import Ranked, SourceStatus
+
+log = logging.getLogger(__name__)
+
+SET_ASIDE = "this triage failed five times and was set aside; the incident itself is linked"
+CHECKED_FOR = timedelta(days=30)
+ROUND_SECONDS = 30.0
+
+
+class Rounds:
+    """One loop: every half minute the short round, every hour the long one."""
+
+    def __init__(
+        self,
+        parts: Parts,
+        engine: Engine,
+        directory: DirectoryCache,
+        start: Callable[[Start], Awaitable[None]],
+        *,
+        recheck_seconds: float = 3600.0,
+    ) -> None:
+        self._parts = parts
+        self._engine = engine
+        self._directory = directory
+        self._start = start
+        self._recheck_seconds = recheck_seconds
+
+    async def run(self) -> None:
+        """At start-up at once, then for ever."""
+        clock = self._parts.clock
+        last_long = clock.monotonic() - self._recheck_seconds
+        await self._guarded("warming the directory", self._directory.warm)
+        while True:
+            await self._guarded("setting triages aside", self.set_aside)
+            self._directory.refresh_due()
+            if clock.monotonic() - last_long >= self._recheck_seconds:
+                last_long = clock.monotonic()
+                await self._guarded("checking cards again", self.recheck)
+                await self._guarded("forgetting old workflows", self._forget)
+            await clock.sleep(ROUND_SECONDS)
+
+    async def _guarded(self, what: str, work: Callable[[], Awaitable[object]]) -> None:
+        try:
+            await work()
+        except Exception as failed:  # noqa: BLE001 - a loop that must not end; the next round tries again
+            log.error("%s failed with %s", what, type(failed).__name__)
+
+    async def _forget(self) -> None:
+        while await self._engine.forget_old():
+            pass
+
+    async def recheck(self) -> int:
+        """Start a refresh for each open card and each of 30 days, open ones first, newest first."""
+        now = self._parts.clock.now()
+        rows = await self._parts.book.store.query(
+            "SELECT id, severity FROM incidents WHERE workspace_id = :w AND channel IS NOT NULL AND triages > 0"
+            " AND (status != 'resolved' OR triggered_at >= :since)"
+            " ORDER BY CASE status WHEN 'resolved' THEN 1 ELSE 0 END, triggered_at DESC",
+            {"w": self._parts.book.workspace_id, "since": to_text(now - CHECKED_FOR)},
+        )
+        for row in rows:
+            await self._start(Start("refresh", row["id"], f"round-{int(now.timestamp())}", 4))
+        return len(rows)
+
+    async def set_aside(self) -> int:
+        """Post the alert itself for a triage that will not be tried again, say so once, and raise an alarm."""
+        count = 0
+        for workflow_id in await self._engine.set_aside():
+            _, incident_id, n = workflow_id.rsplit(":", 2)
+            if await self._say_once(self._parts.book, f"set-aside:{workflow_id}"):
+                log.error("triage %s was set aside after five starts or an error; see docs/operations.md", workflow_id)
+                await self._post_alert_itself(incident_id, int(n))
+                count += 1
+        return count
+
+    async def _say_once(self, book: Book, notice: str) -> bool:
+        now = self._parts.clock.now()
+        row = {"workspace_id": book.workspace_id, "id": notice, "kind": "set_aside", "created_at": now}
+        return await book.store.insert("notices", [row], ignore=True) == 1
+
+    async def _post_alert_itself(self, incident_id: str, n: int) -> None:
+        parts, now = self._parts, self._parts.clock.now()
+        row = await parts.book.incident_row(incident_id)
+        incident = await parts.book.incident(incident_id)
+        if row is None or incident is None:
+            return
+        name = row["channel"] or parts.routing.channel(incident.severity, incident.service, row["own_channel"])
+        channel = await parts.channel_id(name)
+        ranked = Ranked(
+            incident=fallback_incident(incident), headline="", evidence=(), fallback=SET_ASIDE,
+            sources=(SourceStatus(name="triage", answered=False, note="set aside"),),
+            collected_at=now, permitted_at=now,
+        )  # fmt: skip
+        await parts.book.write_triage(
+            incident_id, n,
+            {"outcome": "off", "outcome_reason": SET_ASIDE, "channel": channel, "recorded_at": now, "started_at": now},
+        )  # fmt: skip
+
+        def transform(before: CardState | None) -> CardState:
+            if before is not None and before.phase not in ("collecting",):
+                return before
+            return from_ranked(ranked, links=parts.link_hosts).after(before)
+
+        await parts.cards.change(target_of(incident_id), channel, transform, permitted_at=now)

@@ -1,0 +1,77 @@
+"""What one reader may see of an incident, collected or read again for that reader: ephemeral answers and the API."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from bot.cards.state import CardState, from_ranked
+from bot.errors import NotPermitted
+from bot.flows.triage import Parts, TriageFlow
+from bot.incidents import topology
+from bot.triage.permit import permit, permit_ranked, permit_released
+from bot.trust.audience import Audience, AudienceUnknown, audience_of_person, may_all_read
+from bot.trust.principals import Principal
+from bot.types import Ranked
+from integrations.records import Incident
+
+
+class Views:
+    """Per-reader views. Nothing here is stored: what a channel may not read is collected again for the one who asks."""
+
+    def __init__(self, parts: Parts, flow: TriageFlow) -> None:
+        self._parts = parts
+        self._flow = flow
+
+    async def own_view(self, incident_id: str, principal: Principal) -> CardState:
+        """Collect again and keep what this person may read. Raises NotPermitted for what they may not see at all."""
+        incident, audience = await self._entitled(incident_id, principal)
+        edges = await topology.learnt(self._parts.book.store, self._parts.book.workspace_id, self._parts.clock.now())
+        collected = await self._parts.collector.collect(incident, edges)
+        ranked = await self._flow.analyse(permit(collected, audience, self._parts.clock.now()))
+        return from_ranked(ranked, links=self._parts.link_hosts, offers=())
+
+    async def stored_view(self, incident_id: str, principal: Principal) -> CardState:
+        """The card as it stands, for this reader: never more than the channel's."""
+        incident, audience = await self._entitled(incident_id, principal)
+        found = await self._parts.book.ranked(incident_id)
+        if found is None:
+            raise NotPermitted(f"{incident_id} has not been triaged yet")
+        before, checked, _ = found
+        permitted = self._permitted(before, incident, audience)
+        state = from_ranked(permitted, links=self._parts.link_hosts, offers=())
+        shown = permit_released(checked, before, permitted)
+        return state.with_summary(shown) if shown is not None else state
+
+    async def may_see(self, incident: Incident, principal: Principal) -> bool:
+        """Whether this person may read the incident itself."""
+        audience = audience_of_person(principal, self._parts.clock.now())
+        return not isinstance(audience, AudienceUnknown) and may_all_read(
+            audience, self._parts.collector.alert_readers(incident)
+        )
+
+    async def _entitled(self, incident_id: str, principal: Principal) -> tuple[Incident, Audience]:
+        incident = await self._parts.book.incident(incident_id)
+        audience = audience_of_person(principal, self._parts.clock.now())
+        if incident is None or isinstance(audience, AudienceUnknown) or not await self.may_see(incident, principal):
+            raise NotPermitted(f"no incident {incident_id!r} that you may see")
+        return incident, audience
+
+    def _permitted(self, before: Ranked, incident: Incident, audience: Audience) -> Ranked:
+        current = before.model_copy(update={"incident": incident.model_copy(update={"on_call": before.on_call})})
+        readers = self._parts.collector.alert_readers(incident)
+        return permit_ranked(current, audience, readers, self._parts.clock.now())
+
+
+class IncidentView:
+    """`GET /incidents/<id>` for the holder of an API token, which is a principal like any other."""
+
+    def __init__(self, views: Views, groups: Mapping[str, frozenset[str]]) -> None:
+        self._views = views
+        self._groups = groups
+
+    async def view(self, token_name: str, incident_id: str) -> Mapping[str, Any] | None:
+        """The stored card as JSON. Raises NotPermitted."""
+        principal = Principal.token(token_name, self._groups[token_name])
+        state = await self._views.stored_view(incident_id, principal)
+        return state.model_dump(mode="json", exclude={"announced", "replies", "offers", "links"})

@@ -1,0 +1,427 @@
+"""Builds every long-lived object from the settings and closes it; the only file that names a concrete integration.
+
+`build` enters everything on one AsyncExitStack, so that what was opened is closed in reverse, whatever fails.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from functools import partial
+from urllib.parse import urlsplit
+
+import uvicorn
+from slack_sdk.web.async_client import AsyncWebClient
+from starlette.applications import Starlette
+
+from bot.cards.outbox import Outbox, OutboxLimits
+from bot.clock import Clock, SystemClock
+from bot.errors import ConfigurationError, SitrepError
+from bot.flows.engine import Engine
+from bot.flows.refresh import RefreshFlow
+from bot.flows.rounds import Rounds
+from bot.flows.triage import Parts, Timeouts, TriageFlow
+from bot.flows.views import IncidentView, Views
+from bot.flows.warm import WarmWorker
+from bot.flows.warm import redact_value as warm_redact_value
+from bot.incidents import topology
+from bot.incidents.book import Book
+from bot.incidents.intake import Drainer, Start, store_signals
+from bot.incidents.poller import Poller
+from bot.incidents.routing import Routing, Service
+from bot.settings import Settings, SourceSection
+from bot.store.sqlite import SqliteStore
+from bot.triage.collect import Collector, Edge
+from bot.trust.directory import DirectoryCache
+from bot.trust.principals import Limits
+from bot.trust.redaction import Redactor
+from bot.trust.redaction.values import redact_value
+from bot.types import Ranked, Rejected, Released
+from bot.web.app import create_app
+from integrations.asking import Access, ServiceRule
+from integrations.http import Egress, aiohttp_session
+from integrations.jaeger import Jaeger
+from integrations.pagerduty import PagerDuty, PagerDutyDoor
+from integrations.ports import SignalDoor, Source
+from integrations.prometheus import Prometheus
+from integrations.records import Batch, Incident, Readers, ServiceNames, Signal
+from integrations.slack import ChannelNames, SlackDirectory, SlackPoster, web_client
+
+log = logging.getLogger(__name__)
+
+PUBLIC_HOSTS = ("https://slack.com", "https://api.pagerduty.com", "https://api.github.com", "https://api.openai.com")
+"""Addresses that the code knows by itself; they must resolve to public ones."""
+
+
+# --- from settings to the values that rooms take --------------------------------------------------------------------
+
+
+def secret_keys(settings: Settings) -> list[bytes]:
+    """The keys of placeholder digests, newest first; made once in SITREP_HOME when none is set."""
+    if settings.secrets.secret_keys:
+        return [key.get_secret_value().encode() for key in settings.secrets.secret_keys]
+    path = settings.home / "secret.key"
+    settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if not path.exists():
+        path.touch(mode=0o600)
+        path.write_text(secrets.token_hex(32), encoding="ascii")
+        log.warning("made %s; keep it, or set SITREP_SECRET_KEY: it keys the placeholders of redacted secrets", path)
+    return [path.read_text(encoding="ascii").strip().encode()]
+
+
+def routing_of(settings: Settings) -> Routing:
+    """Severity, who gets a card, and where it goes."""
+    file = settings.file
+    return Routing(
+        default_channel=file.slack.channel,
+        when=file.triage.when,
+        severity=file.severity,
+        services={
+            name: Service(name, (*one.pagerduty, *one.otel), one.team, one.channel, one.depends_on)
+            for name, one in file.services.items()
+        },
+        team_channels={name: team.channel for name, team in file.teams.items() if team.channel},
+        routes=[(route.match, route.channel) for route in file.routes],
+        shadow_channel=file.slack.shadow_channel if file.mode == "shadow" else None,
+    )
+
+
+def service_names(settings: Settings) -> dict[str, ServiceNames]:
+    """What each system calls each service."""
+    return {
+        name: ServiceNames(name, one.otel, one.pagerduty, one.repositories, one.kubernetes, one.prometheus)
+        for name, one in settings.file.services.items()
+    }
+
+
+def service_rule(settings: Settings, name: str) -> ServiceRule:
+    """Who may read what is about a service: its own readers, else its team's."""
+    one = settings.file.services.get(name)
+    if one is None:
+        return ServiceRule()
+    team = settings.file.teams.get(one.team or "")
+    groups = one.readers if one.readers is not None else (team.readers if team else None)
+    return ServiceRule(Readers.of(groups) if groups is not None else None, one.model)
+
+
+def access_of(settings: Settings, source: SourceSection | None) -> Access:
+    """Who may read what a source says. A source without readers (it was refused at start-up) is nobody's."""
+    readers = Readers.of(source.readers) if source is not None and source.readers is not None else Readers.nobody()
+    return Access(readers, source.model if source else "allowed", lambda name: service_rule(settings, name))
+
+
+def alert_readers_of(settings: Settings) -> Callable[[Incident], Readers]:
+    """Who may read an incident: its source's readers narrowed by its service's."""
+
+    def readers(incident: Incident) -> Readers:
+        return access_of(settings, settings.file.sources.get(incident.source)).of(incident.service)[0]
+
+    return readers
+
+
+def declared_edges(settings: Settings) -> list[Batch[Edge]]:
+    """`depends_on`, readable by whoever may read both services."""
+    batches = []
+    for name, one in settings.file.services.items():
+        for other in one.depends_on:
+            readers = Readers.of(["everyone"])
+            for service in (name, other):
+                readers = readers.narrowed(service_rule(settings, service).readers)
+            batches.append(Batch("settings", readers, [(name, other)]))
+    return batches
+
+
+def link_hosts(settings: Settings) -> list[str]:
+    """Hosts and origins that a card may link to: the settings' own, and those of the configured sources."""
+    found = [*settings.file.links.hosts, "*.pagerduty.com", "github.com"]
+    for source in settings.file.sources.values():
+        for url in (source.url, source.link_url):
+            if url:
+                parts = urlsplit(url)
+                found.append(f"{parts.scheme}://{parts.netloc}")
+    return list(dict.fromkeys(found))
+
+
+def egress_of(settings: Settings, model_endpoints: Sequence[str] = ()) -> Egress:
+    """Everything that may be called, exactly as it is written in the settings."""
+    named = [settings.secrets.slack_api_url, settings.secrets.pagerduty_api_url, settings.secrets.github_api_url]
+    named += [source.url for source in settings.file.sources.values() if source.url]
+    named += [url for url in (settings.secrets.model_url, *model_endpoints) if url]
+    allowed = [url for url in named if not any(url.startswith(public) for public in PUBLIC_HOSTS)]
+    ca_file = str(settings.secrets.ca_file) if settings.secrets.ca_file else None
+    return Egress(allowed, PUBLIC_HOSTS, ca_file=ca_file)
+
+
+# --- the running program --------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class App:
+    """What `serve` runs; `loops` never end by themselves."""
+
+    settings: Settings
+    clock: Clock
+    store: SqliteStore
+    book: Book
+    engine: Engine
+    outbox: Outbox
+    drainer: Drainer
+    directory: DirectoryCache
+    parts: Parts
+    refresh: RefreshFlow
+    web: Starlette
+    loops: dict[str, Callable[[], Awaitable[None]]]
+
+
+Checkpoint = Callable[[str], None]
+
+
+def _doors(settings: Settings) -> list[SignalDoor]:
+    """Only doors that can check a signature are open."""
+    doors: list[SignalDoor] = []
+    if settings.secrets.pagerduty_webhook_secrets:
+        doors.append(PagerDutyDoor([s.get_secret_value() for s in settings.secrets.pagerduty_webhook_secrets]))
+    return doors
+
+
+def _pagerduty(settings: Settings, egress: Egress, stack: AsyncExitStack) -> PagerDuty | None:
+    """The incident source; absent without a token (webhooks alone still work)."""
+    token = settings.secrets.pagerduty_api_token
+    if token is None:
+        return None
+    source = settings.file.sources.get("pagerduty")
+    made = PagerDuty(
+        url=settings.secrets.pagerduty_api_url,
+        token=token.get_secret_value(),
+        egress=egress,
+        access=access_of(settings, source),
+        deadline_seconds=source.deadline_seconds if source else 3.0,
+        email=settings.file.pagerduty.note_email,
+    )
+    stack.push_async_callback(made.aclose)
+    return made
+
+
+def _sources(settings: Settings, egress: Egress, stack: AsyncExitStack, pagerduty: PagerDuty | None) -> list[Source]:
+    """Every `[sources.<name>]` as its integration. A kind that is not known is a configuration error."""
+    made: list[Source] = [] if pagerduty is None else [pagerduty]
+    problems = []
+    for name, source in settings.file.sources.items():
+        kind = source.kind or name
+        if kind in ("pagerduty", "slack"):
+            continue
+        maker = _MAKERS.get(kind)
+        if maker is None:
+            problems.append(f"[sources.{name}] kind = {kind!r} is not known; known: {', '.join(sorted(_MAKERS))}")
+            continue
+        made.append(maker(settings, name, source, egress, stack))
+    if problems:
+        raise ConfigurationError(problems)
+    return made
+
+
+def _token(settings: Settings, name: str, kind: str) -> str | None:
+    """`SITREP_SOURCE_<NAME>_TOKEN` of this source, else the system's."""
+    own = settings.secrets.source_tokens.get(name.lower().replace("-", "_"))
+    found = own or settings.secrets.system_tokens.get(kind)
+    return found.get_secret_value() if found else None
+
+
+def _jaeger(settings: Settings, name: str, source: SourceSection, egress: Egress, stack: AsyncExitStack) -> Source:
+    if source.url is None:
+        raise ConfigurationError([f"[sources.{name}] needs url, the address of Jaeger's query service"])
+    made = Jaeger(
+        name=name, url=source.url, link_url=source.link_url, token=_token(settings, name, "jaeger"), egress=egress,
+        access=access_of(settings, source), deadline_seconds=source.deadline_seconds,
+    )  # fmt: skip
+    stack.push_async_callback(made.aclose)
+    return made
+
+
+def _prometheus(settings: Settings, name: str, source: SourceSection, egress: Egress, stack: AsyncExitStack) -> Source:
+    if source.url is None:
+        raise ConfigurationError([f"[sources.{name}] needs url, the address of Prometheus"])
+    made = Prometheus(
+        name=name, url=source.url, link_url=source.link_url, token=_token(settings, name, "prometheus"), egress=egress,
+        access=access_of(settings, source), deadline_seconds=source.deadline_seconds, queries=source.queries,
+    )  # fmt: skip
+    stack.push_async_callback(made.aclose)
+    return made
+
+
+_Maker = Callable[[Settings, str, SourceSection, Egress, AsyncExitStack], Source]
+_MAKERS: dict[str, _Maker] = {"jaeger": _jaeger, "prometheus": _prometheus}
+
+
+async def _slack(settings: Settings, egress: Egress, stack: AsyncExitStack) -> AsyncWebClient:
+    token = settings.secrets.slack_bot_token
+    if token is None:
+        raise ConfigurationError(["SLACK_BOT_TOKEN is not set; it is the app's bot token (xoxb-…)"])
+    session = aiohttp_session(egress, "slack")
+    stack.push_async_callback(session.close)
+    return web_client(token.get_secret_value(), settings.secrets.slack_api_url, session)
+
+
+async def _no_experiment(incident: Incident, unit_id: str | None) -> tuple[str | None, str | None]:
+    """No experiment runs: no arm, which behaves as facts and summary."""
+    del incident, unit_id
+    return None, None
+
+
+async def _no_model(ranked: Ranked, *, triage_id: str, step: str) -> Released | Rejected:
+    """No model is configured."""
+    del ranked, triage_id, step
+    return Rejected(outcome="off", reason="no model is configured")
+
+
+def install_metrics() -> Callable[[], str]:
+    """Metrics of this process in Prometheus' text form; no exporter of its own listens."""
+    from opentelemetry import metrics
+    from opentelemetry.exporter.prometheus import PrometheusMetricReader
+    from opentelemetry.sdk.metrics import MeterProvider
+    from prometheus_client import generate_latest
+
+    metrics.set_meter_provider(MeterProvider(metric_readers=[PrometheusMetricReader()]))
+    return lambda: generate_latest().decode()
+
+
+async def build(settings: Settings, stack: AsyncExitStack, *, checkpoint: Checkpoint | None = None) -> App:
+    """Open everything. What fails here fails with a sentence; what was opened before it is closed by the stack."""
+    clock = SystemClock()
+    file = settings.file
+    keys = secret_keys(settings)
+    egress = egress_of(settings)
+    store = SqliteStore.open(settings.home / "sitrep.db")
+    stack.push_async_callback(store.close)
+    book = Book(store, file.workspace)
+    redactor = Redactor(keys)
+    worker = WarmWorker(keys)
+    stack.callback(worker.close)
+    slack = await _slack(settings, egress, stack)
+    directory = DirectoryCache(
+        store, file.workspace, SlackDirectory(slack), clock,
+        static={name: frozenset(emails) for name, emails in file.groups.items()},
+        limits=Limits(file.timeouts.people_hours * 3600, file.timeouts.membership_minutes * 60),
+        public_rule=file.slack.public_channel_audience,
+    )  # fmt: skip
+    stack.push_async_callback(directory.close)
+    pagerduty = _pagerduty(settings, egress, stack)
+    sources = _sources(settings, egress, stack, pagerduty)
+    engine = Engine(settings.home, clock, checkpoint=checkpoint)
+    late: dict[str, RefreshFlow] = {}  # the outbox asks the flow that writes into it
+    outbox = Outbox(
+        store, file.workspace, SlackPoster(slack), clock,
+        limits=OutboxLimits(
+            coalesce=file.timeouts.coalesce_seconds,
+            slack_down=file.timeouts.slack_down_seconds,
+            blocks=file.slack.blocks,
+        ),
+        repermit=lambda target: late["refresh"].repermit(target),
+        note_text=lambda target: late["refresh"].note_text(target),
+        notes=pagerduty if file.pagerduty.fallback_note else None,
+        checkpoint=checkpoint,
+    )  # fmt: skip
+    routing = routing_of(settings)
+    parts = Parts(
+        book=book,
+        clock=clock,
+        routing=routing,
+        collector=Collector(
+            sources, clock, services=service_names(settings), owner=routing.team,
+            alert_readers=alert_readers_of(settings), declared_edges=declared_edges(settings),
+        ),
+        directory=directory,
+        worker=worker,
+        cards=outbox,
+        assign=_no_experiment,
+        summarise=_no_model,
+        channel_id=ChannelNames(slack).channel_id,
+        link_hosts=tuple(link_hosts(settings)),
+        timeouts=Timeouts(
+            collecting=file.timeouts.collecting_seconds, publish_wait=file.timeouts.publish_wait_seconds,
+            late_source=file.timeouts.late_source_seconds, permit=file.timeouts.permit_seconds,
+        ),
+        shadow=file.mode == "shadow",
+    )  # fmt: skip
+    refresh = late["refresh"] = RefreshFlow(parts)
+    triage = TriageFlow(parts)
+    engine.register("triage", triage.run)
+    engine.register("refresh", refresh.run)
+
+    async def start(wanted: Start) -> None:
+        workflow_id = f"{wanted.kind}:{wanted.incident_id}:{wanted.key}"
+        argument: str | int = int(wanted.key) if wanted.kind == "triage" else wanted.key
+        await engine.start(wanted.kind, workflow_id, wanted.incident_id, argument, priority=wanted.severity)
+
+    async def neighbours() -> Mapping[str, frozenset[str]]:
+        learnt = await topology.learnt(store, file.workspace, clock.now())
+        return topology.neighbours([*learnt, *declared_edges(settings)])
+
+    drainer = Drainer(store, file.workspace, routing, clock, start, neighbours)
+
+    async def intake(signals: Sequence[Signal]) -> int:
+        new = await store_signals(store, file.workspace, signals)
+        drainer.wake()
+        return new
+
+    await worker.warm()
+    await engine.launch()
+    stack.push_async_callback(engine.close)
+    rounds = Rounds(parts, engine, directory, start, recheck_seconds=file.timeouts.recheck_seconds)
+    views = Views(parts, triage)
+    web = create_app(
+        doors=_doors(settings),
+        intake=intake,
+        redact_small=lambda payload: redact_value(redactor, payload),
+        redact_large=lambda payload: worker.run(warm_redact_value, payload),
+        clock=clock,
+        ready=partial(_not_ready, outbox),
+        metrics=install_metrics(),
+        tokens=[(name, token.get_secret_value()) for name, token in settings.secrets.api_tokens],
+        incident_view=IncidentView(views, {n: frozenset(t.groups) for n, t in file.tokens.items()}).view,
+    )
+    app = App(settings, clock, store, book, engine, outbox, drainer, directory, parts, refresh, web, {})
+    app.loops = {
+        "drainer": drainer.run,
+        "outbox": outbox.run,
+        "rounds": rounds.run,
+    }
+    if pagerduty is not None:
+        every = file.timeouts.poll_seconds if file.pagerduty.intake == "poll" else file.timeouts.reconcile_seconds
+        app.loops["poller"] = Poller(pagerduty, store, file.workspace, clock, intake, every).run
+    return app
+
+
+async def _not_ready(outbox: Outbox) -> Mapping[str, str]:
+    """What is not in order, for load balancers and `doctor`."""
+    waiting = await outbox.waiting()
+    return {"outbox": f"{waiting} posts wait"} if waiting > 1000 else {}
+
+
+async def serve(settings: Settings) -> None:
+    """Run until SIGTERM or SIGINT; what is in flight stays durable and goes on at the next start."""
+    async with AsyncExitStack() as stack:
+        app = await build(settings, stack)
+        server = uvicorn.Server(
+            uvicorn.Config(
+                app.web, host=settings.secrets.bind, port=settings.secrets.port, log_level="warning", access_log=False,
+                timeout_keep_alive=75, lifespan="off",
+            )
+        )  # fmt: skip
+        loops = [asyncio.ensure_future(loop()) for loop in app.loops.values()]
+        log.info("listening on http://%s:%s", settings.secrets.bind, settings.secrets.port)
+        ended = asyncio.ensure_future(server.serve())
+        try:
+            await asyncio.wait([ended, *loops], return_when=asyncio.FIRST_COMPLETED)
+            for loop in loops:
+                if loop.done() and loop.exception() is not None:
+                    raise SitrepError(f"a part of Sitrep ended: {type(loop.exception()).__name__}")
+        finally:
+            server.should_exit = True
+            for loop in loops:
+                loop.cancel()
+            await asyncio.gather(ended, *loops, return_exceptions=True)
