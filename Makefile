@@ -6,7 +6,7 @@ CHECK := .venv-check
 export PYTHONDONTWRITEBYTECODE :=
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help demo test check bench chaos lock test-parts format clean
+.PHONY: help demo record test check bench chaos lock test-parts format clean
 help: ## list the targets
 	@grep -hE '^[a-z.-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 18
 
@@ -22,6 +22,9 @@ $(CHECK)/.made: requirements-check.lock
 	@test -x $(CHECK)/bin/python || $(PYTHON) -m venv $(CHECK)
 	$(CHECK)/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements-check.lock
 	@touch $@
+
+record: $(VENV)/.made ## record the demo's incident again: eight minutes, needs git
+	$(BIN)/python -m demo.record
 
 test: $(VENV)/.made ## all tests but the slow matrices
 	$(PYTEST) -q -m "not slow"
