@@ -43,6 +43,8 @@ class Cell:
     rule: Rule
     effect: float
     replications: int
+    alpha: float = ALPHA
+    """Error that the rule may make; the bars stay at 5 %, so that another one shows that they can break."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,10 @@ def verdicts_of(cell: Cell, *, seed: int, first: int, count: int) -> list[int]:
     ]
     z = scores_of(made)
     judge = _planned if cell.rule == "planned" else _open
-    return [judge(world, z[: len(world.started_hours), i], f"{seed}-{first + i}") for i, world in enumerate(made)]
+    return [
+        judge(world, z[: len(world.started_hours), i], f"{seed}-{first + i}", cell.alpha)
+        for i, world in enumerate(made)
+    ]
 
 
 def scores_of(made: Sequence[World]) -> Floats:
@@ -92,16 +97,16 @@ def scores_of(made: Sequence[World]) -> Floats:
     return score(values, strata).z
 
 
-def _planned(world: World, z: Floats, name: str) -> int:
+def _planned(world: World, z: Floats, name: str, alpha: float) -> int:
     design = design_of(world, name=name, tau_hours=TAU_HOURS)
-    test = Planned(design, z, horizon=WEEKS, replications=PATHS)
+    test = Planned(design, z, horizon=WEEKS, replications=PATHS, alpha=alpha)
     return next((found for found in map(test.decide, range(1, WEEKS + 1)) if found), 0)
 
 
-def _open(world: World, z: Floats, name: str) -> int:
+def _open(world: World, z: Floats, name: str, alpha: float) -> int:
     blocks = complete_blocks(design_of(world, name=name, tau_hours=TAU_HOURS))
     factors = log_factors(z[blocks.units][:, :, None], blocks.treated)
-    return decide(log_e_by_look(blocks, factors, WEEKS)[:, :, 0])[1]
+    return decide(log_e_by_look(blocks, factors, WEEKS)[:, :, 0], alpha)[1]
 
 
 def cells(
@@ -111,10 +116,11 @@ def cells(
     rates: Iterable[float] = RATES,
     rules: Iterable[Rule] = RULES,
     effects: Iterable[float] = EFFECTS,
+    alpha: float = ALPHA,
 ) -> list[Cell]:
     """The grid, in a fixed order."""
     return [
-        Cell(scenario, rate, rule, effect, replications or REPLICATIONS[rule])
+        Cell(scenario, rate, rule, effect, replications or REPLICATIONS[rule], alpha)
         for scenario in scenarios
         for rate in rates
         for rule in rules
@@ -148,7 +154,11 @@ def _case(cell: Cell, parts: Sequence[Sequence[int]], told: Callable[[Case], Non
     low, high = clopper_pearson(false, len(found), CONFIDENCE)
     power = None if cell.effect == 0 else clopper_pearson(right, len(found), CONFIDENCE)
     case = Case(
-        **asdict(cell),
+        scenario=cell.scenario,
+        rate_per_week=cell.rate_per_week,
+        rule=cell.rule,
+        effect=cell.effect,
+        replications=cell.replications,
         false_verdicts=false,
         low=low,
         high=high,
