@@ -46,6 +46,10 @@ format: $(CHECK)/.made ## rewrite files in our format
 test-parts: ## install what the acceptance tests need on Debian (prometheus, alertmanager, chromium)
 	@if command -v apt-get >/dev/null; then tools/install_parts.sh; else echo 'test-parts knows Debian only; install prometheus, alertmanager and chromium by hand' >&2; exit 3; fi
 
+.PHONY: simulate
+simulate: $(VENV)/.made ## how often a verdict is wrong, and what is found: the whole grid (under an hour on two cores)
+	$(BIN)/python -m bot experiment simulate
+
 lock: ## renew both lock files
 	uv pip compile -q --generate-hashes --no-emit-index-url --no-header --python-version 3.11 --universal --group test pyproject.toml -o requirements.lock
 	uv pip compile -q --generate-hashes --no-emit-index-url --no-header --python-version 3.11 --universal --group check -o requirements-check.lock

@@ -92,6 +92,7 @@ def analyse(
     "--effect", "effects", type=click.FloatRange(-0.99, 9), multiple=True, help="Default 0, −0.1, −0.2, −0.3, −0.5."
 )
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True)
+@click.option("--alpha", type=click.FloatRange(0.001, 0.9), default=0.05, help="Another error; the bars stay at 5 %.")
 @click.option(
     "--workers", type=click.IntRange(1, 64), default=2, show_default=True, help="Processes; changes no figure."
 )
@@ -103,6 +104,7 @@ def simulate(
     rules: tuple[Literal["planned", "open"], ...],
     effects: tuple[float, ...],
     seed: int,
+    alpha: float,
     workers: int,
     as_json: bool,
 ) -> None:
@@ -119,6 +121,7 @@ def simulate(
         rates=rates or run.RATES,
         rules=rules or run.RULES,
         effects=effects or run.EFFECTS,
+        alpha=alpha,
     )
 
     def tell(case: run.Case) -> None:
