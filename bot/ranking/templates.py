@@ -16,8 +16,11 @@ _CHUNK = re.compile(r"[\w-]+")
 _WORD = re.compile(r"[^\W\d_]{2,}")
 _HAS_DIGIT = re.compile(r"\d")
 _HEX_ID = re.compile(r"[a-f-]{8,}|[A-F-]{8,}")
-_NOISE = frozenset({"INFO", "WARN", "WARNING", "DEBUG", "TRACE", "TraceID", "SpanID", "traceId", "spanId", "traceid",
-                    "spanid", "trace_id", "span_id", "nbsp"})  # fmt: skip
+_LEVELS = "INFO WARN WARNING DEBUG TRACE"
+_LABELS = "TraceID SpanID traceId spanId traceid spanid"
+_DATES = "Mon Tue Wed Thu Fri Sat Sun Jan Feb Mar Apr Jun Jul Aug Sep Oct Nov Dec UTC GMT CET CEST CST EST PST AM PM"
+_NOISE = frozenset(f"{_LEVELS} {_LABELS} {_DATES}".split())
+"""Words that say where or when, not what: levels, labels of ids, parts of dates."""
 _ERROR_LIKE = re.compile(
     r"error|exception|fail|fatal|panic|timeout|timed out|refused|denied|unavailable|cannot|can not|could not"
     r"|unable|abort|reject|no route|out of memory|unreachable|invalid",
