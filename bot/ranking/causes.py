@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
@@ -36,8 +36,8 @@ class Finding:
     """When it was first seen in the window."""
     origins: tuple[Origin, ...]
     url: str = ""
-    template: str = ""
-    """The log template it is about, where it is about one."""
+    templates: tuple[str, ...] = ()
+    """The log templates it is about, where it is about any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +52,19 @@ class ServiceCause:
 
 @dataclass(frozen=True, slots=True)
 class ChangeCause:
-    """A change as a suspect; `words` are the reasons that the change itself gives (how long before, what kind)."""
+    """A change as a suspect, with its calibrated probability."""
 
     change: ChangeEvent
     score: float
     probability: float
-    seconds_before: float
-    words: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Symptom:
+    """What users feel, with the number and its normal, where the telemetry of the alerting service shows it."""
+
+    text: str
+    finding: Finding
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,5 +75,6 @@ class Causes:
     changes: tuple[ChangeCause, ...]
     began_at: datetime
     """When the trouble began, as far as the telemetry shows it; else the alert's time."""
-    looked_at: tuple[str, ...] = field(default=())
+    symptom: Symptom | None = None
+    looked_at: tuple[str, ...] = ()
     """What was looked at, in words and counts, for "nothing stands out"."""

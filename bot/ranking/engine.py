@@ -1,41 +1,139 @@
-"""Which service and which change: `rank_causes`."""
+"""Which service and which change: `rank_causes`. Pure: telemetry in, probabilities and sentences out.
+
+The method and its figures are in docs/ranking.md.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from datetime import datetime
 
-from bot.ranking.causes import Causes, ServiceCause
+from bot.ranking.calibrate import combined, probabilities
+from bot.ranking.causes import Causes, Finding, ServiceCause
 from bot.ranking.changes import rank_changes
+from bot.ranking.graph import connected, distances
+from bot.ranking.metric_only import metric_only_scores
+from bot.ranking.metrics import find_moves
+from bot.ranking.profile import Profiles
+from bot.ranking.signs import Signs, findings_of, move_finding, read_signs
+from bot.ranking.symptom import find_symptom
+from bot.ranking.templates import Templates
+from bot.ranking.weights import Weights, shipped_weights
+from bot.ranking.window import read_calls
 from integrations.records import Telemetry
 
-REACH = 3
+MAX_EXPLAINED = 5
+"""Services that get findings in words."""
+STANDS_OUT = 0.4
 
 
 def rank_causes(
-    telemetry: Telemetry, *, alerting: str | None, edges: frozenset[tuple[str, str]] = frozenset()
+    telemetry: Telemetry,
+    *,
+    alerting: str | None,
+    edges: frozenset[tuple[str, str]] = frozenset(),
+    alerted_at: datetime | None = None,
+    profiles: Profiles | None = None,
+    weights: Weights | None = None,
+    past_culprits: Mapping[str, int] | None = None,
 ) -> Causes:
-    """Services and changes, most probable first."""
-    near = _by_distance(alerting, edges)
-    services = tuple(
-        ServiceCause(service=name, score=weight, probability=weight)
-        for name, weight in sorted(near.items(), key=lambda one: (-one[1], one[0]))
-    )
-    began_at = telemetry.window.end
+    """Services and changes, most probable first.
+
+    `edges` is the declared or learnt call graph; what the spans show is added. `alerted_at` is the first alert, the
+    window's end when absent. `profiles` keeps healthy windows between calls; `past_culprits` counts the labelled
+    incidents that each service caused.
+    """
+    weights = weights or shipped_weights()
+    profiles = profiles if profiles is not None else Profiles(limit=1)
+    templates = Templates()
+    alerted_at = alerted_at or telemetry.window.end
+    profile = profiles.of(telemetry.baselines, weights.pattern, templates)
+    calls = read_calls(telemetry.spans, telemetry.logs, templates)
+    edges = edges | calls.edges() | profile.edges
+    signs = read_signs(telemetry, calls, profile, weights)
+    moves = find_moves(telemetry.series, telemetry.window, weights.metric)
+    if calls.spans or calls.loose:
+        scores = service_scores(signs, alerting, edges, weights)
+        chances = probabilities(scores, weights.decision.nothing, weights.decision.temperature)
+        explain = {name: findings_of(name, signs, weights) for name in _best(scores, chances)}
+    elif telemetry.series:
+        scores = metric_only_scores(moves, alerting, edges, weights.metric_only)
+        chances = probabilities(scores, weights.metric_only.nothing, weights.metric_only.temperature)
+        explain = {
+            name: tuple(move_finding(one, one.score) for one in moves if one.service == name)[:3]
+            for name in _best(scores, chances)
+        }
+    else:
+        scores, explain = {}, {}
+        chances = _prior(alerting, edges, weights)
+    services = _services(scores, chances, explain)
+    began_at = _began_at(services, alerted_at)
     return Causes(
         services=services,
-        changes=rank_changes(telemetry.changes, near, began_at),
+        changes=rank_changes(telemetry.changes, chances, began_at, weights.change, past_culprits or {}),
         began_at=began_at,
-        looked_at=(f"{len(telemetry.changes)} changes",) if telemetry.changes else (),
+        symptom=find_symptom(alerting, signs, moves),
+        looked_at=_looked_at(telemetry, signs),
     )
 
 
-def _by_distance(alerting: str | None, edges: frozenset[tuple[str, str]]) -> Mapping[str, float]:
-    """What the call graph alone says: the alerting service and what it calls, halved at each call."""
+def service_scores(
+    signs: Signs, alerting: str | None, edges: frozenset[tuple[str, str]], weights: Weights
+) -> dict[str, float]:
+    """The combined score of each service that shows any sign."""
+    near = connected(alerting, edges)
+    scores = {}
+    for service in signs.services:
+        score = combined(signs.values(service, weights.sum), weights.signs)
+        if near is not None and service not in near:
+            score *= weights.signs.unreachable
+        if score > 0:
+            scores[service] = score
+    return scores
+
+
+def _best(scores: Mapping[str, float], chances: Mapping[str, float]) -> list[str]:
+    return sorted(scores, key=lambda name: (-chances[name], -scores[name], name))[:MAX_EXPLAINED]
+
+
+def _services(
+    scores: Mapping[str, float], chances: Mapping[str, float], explain: Mapping[str, tuple[Finding, ...]]
+) -> tuple[ServiceCause, ...]:
+    causes = [
+        ServiceCause(name, scores.get(name, chance), chance, explain.get(name, ())) for name, chance in chances.items()
+    ]
+    return tuple(sorted(causes, key=lambda one: (-one.probability, -one.score, one.service)))
+
+
+def _prior(alerting: str | None, edges: frozenset[tuple[str, str]], weights: Weights) -> dict[str, float]:
+    """Without telemetry: the alerting service and what it calls, halved at each call and shared among equals."""
     if alerting is None:
         return {}
-    weights, frontier = {alerting: 0.3}, {alerting}
-    for hop in range(1, REACH + 1):
-        frontier = {callee for caller, callee in edges if caller in frontier and callee not in weights}
-        for one in frontier:
-            weights[one] = 0.3 * 0.5**hop / max(1, len(frontier))
-    return weights
+    by_distance: dict[int, list[str]] = {}
+    for name, hops in distances(alerting, edges).items():
+        by_distance.setdefault(hops, []).append(name)
+    return {
+        name: weights.change.alerting * 0.5**hops / len(names) for hops, names in by_distance.items() for name in names
+    }
+
+
+def _began_at(services: tuple[ServiceCause, ...], alerted_at: datetime) -> datetime:
+    """The first sight of the strongest finding of a service that stands out; else the alert."""
+    if services and services[0].probability >= STANDS_OUT and services[0].findings:
+        return min(services[0].findings[0].seen_at, alerted_at)
+    return alerted_at
+
+
+def _looked_at(telemetry: Telemetry, signs: Signs) -> tuple[str, ...]:
+    calls, profile = signs.calls, signs.profile
+    services = {span.service for span in calls.spans} | set(calls.loose)
+    series = sum(len(batch.records) for batch in telemetry.series)
+    told: Iterable[tuple[int, str, str]] = (
+        (len(services), "service", "services"),
+        (len(calls.spans), "span", "spans"),
+        (calls.logs, "log line", "log lines"),
+        (series, "metric series", "metric series"),
+        (len(profile.windows), "healthy window", "healthy windows"),
+        (len(telemetry.changes), "change", "changes"),
+    )
+    return tuple(f"{number:,} {one if number == 1 else many}" for number, one, many in told if number)
