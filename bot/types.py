@@ -100,6 +100,8 @@ class Ranked(Record):
     suspects: tuple[Suspect, ...] = ()
     services: tuple[ServiceScore, ...] = ()
     timeline: tuple[TimelineEntry, ...] = ()
+    looked_at: tuple[str, ...] = ()
+    """What was looked at, in words with counts ("46 services"), for when nothing stands out."""
     sources: tuple[SourceStatus, ...] = ()
     hidden: int = 0
     """Items that were found and that the audience may not read."""

@@ -20,6 +20,7 @@ from integrations import otlp
 from integrations.errors import Malformed, Unavailable
 from integrations.records import (
     EVERYONE,
+    WORLD,
     Alert,
     Baseline,
     Batch,
@@ -54,7 +55,9 @@ T = TypeVar("T", Span, LogRecord, Series)
 class BundleAudience:
     """`audience.json`: who will read the post, in which groups they are, and who may read what is not public.
 
-    `members` maps a person's id to group names; `readers` maps a source's name, a service or an item's id to Readers.
+    `members` maps a person's id to group names; `readers` maps what is not public to its Readers: a
+    file (`traces`, `logs`, `metrics`, `changes`, `alerts`), a service, or an item (a change's id, an alert's
+    fingerprint). Several that apply all narrow.
     """
 
     channel: Mapping[str, Any] = field(default_factory=dict)
@@ -248,7 +251,7 @@ def _alert_evidence(bundle: Bundle, alert: Alert) -> Evidence:
         observed_at=alert.started_at,
         fetched_at=bundle.incident.triggered_at,
         url=alert.link or "",
-        readers=bundle.readers("alerts", "alertmanager", alert.service, alert.dedupe_key, item),
+        readers=bundle.readers("alerts", "alert", "alertmanager", alert.service, alert.dedupe_key, item),
         title=alert.title,
         text="\n".join(text),
         service=alert.service,
@@ -287,7 +290,7 @@ def _change(bundle: Bundle, entry: Any, number: int) -> ChangeEvent:
         summary=str(payload.get("summary") or details.get("subject") or identity),
         source=source,
         url=link,
-        readers=bundle.readers("changes", source, service, identity, f"{source}/change/{identity}"),
+        readers=bundle.readers("changes", "change", source, service, identity, f"{source}/change/{identity}"),
         environment=str(details["environment"]) if details.get("environment") else None,
         commit=str(details["commit"]) if details.get("commit") else None,
     )
@@ -307,7 +310,14 @@ def _fetch_traces(bundle: Bundle) -> Findings:
         edges |= observed_edges(records)
         window = _window_of([one.start_ns for one in records], [one.end_ns for one in records], bundle)
         baselines.append(Baseline(window, spans=_batches(bundle, "traces", records)))
-    return Findings(spans=spans, edges=edges, baselines=tuple(baselines), notes=tuple(notes))
+    narrowed = frozenset(bundle.audience.readers if bundle.audience else ())
+    return Findings(
+        spans=spans,
+        edges=frozenset(edge for edge in edges if not narrowed.intersection(edge)),
+        edge_readers=bundle.readers("traces", "trace"),
+        baselines=tuple(baselines),
+        notes=tuple(notes),
+    )
 
 
 def _fetch_logs(bundle: Bundle) -> Findings:
@@ -395,7 +405,7 @@ def _batches(bundle: Bundle, source: str, records: Sequence[T]) -> tuple[Batch[T
     for one in records:
         apart.setdefault(one.service if one.service in narrowed else "", []).append(one)
     return tuple(
-        Batch(source=source, readers=bundle.readers(source, service), records=tuple(found))
+        Batch(source=source, readers=bundle.readers(source, source.removesuffix("s"), service), records=tuple(found))
         for service, found in sorted(apart.items())
     )
 
@@ -434,12 +444,15 @@ def _audience(folder: pathlib.Path) -> BundleAudience | None:
     return BundleAudience(
         channel=channel if isinstance(channel, Mapping) else {},
         members=_members(payload),
-        readers=_readers(payload.get("readers")),
+        readers=_readers(payload.get("readers") or payload.get("items")),
     )
 
 
 def _members(payload: Mapping[str, Any]) -> dict[str, frozenset[str]]:
-    """Members as ids beside `groups` (group to ids), as objects with `id` and `groups`, or as id to groups."""
+    """Members as ids beside `groups` (group to ids), as objects with `id` and `groups`, or as id to groups.
+
+    Full members are in `everyone`; one of another `kind` (guest, partner) is only in `world` and in what is said.
+    """
     raw, groups = payload.get("members"), payload.get("groups") or {}
     members: dict[str, set[str]] = {}
     if isinstance(raw, Mapping):
@@ -447,11 +460,12 @@ def _members(payload: Mapping[str, Any]) -> dict[str, frozenset[str]]:
     if not isinstance(raw, list) or not isinstance(groups, Mapping):
         raise Malformed(SYSTEM, "audience.json needs 'members': ids, or objects with id and groups")
     for one in raw:
-        identity = one if isinstance(one, str) else one.get("id") if isinstance(one, Mapping) else None
+        entry = {"id": one} if isinstance(one, str) else one
+        identity = entry.get("id") or entry.get("email") if isinstance(entry, Mapping) else None
         if not isinstance(identity, str) or not identity:
-            raise Malformed(SYSTEM, f"audience.json: {str(one)[:60]!r} is no member")
-        own = one.get("groups") or [] if isinstance(one, Mapping) else []
-        members.setdefault(identity, set()).update(_names(own, "a member's groups"))
+            raise Malformed(SYSTEM, f"audience.json: {str(one)[:60]!r} is no member; an id, or an object with one")
+        builtin = {WORLD, EVERYONE} if entry.get("kind", "full") == "full" else {WORLD}
+        members.setdefault(identity, set()).update(builtin, _names(entry.get("groups") or [], "a member's groups"))
     for group, ids in groups.items():
         for identity in _names(ids, f"group {group!r}"):
             if identity in members:
@@ -462,6 +476,8 @@ def _members(payload: Mapping[str, Any]) -> dict[str, frozenset[str]]:
 def _readers(raw: object) -> dict[str, Readers]:
     if raw is None:
         return {}
+    if isinstance(raw, list) and all(isinstance(one, Mapping) and one.get("id") for one in raw):
+        raw = {one["id"]: one.get("readers") for one in raw}
     if not isinstance(raw, Mapping):
         raise Malformed(SYSTEM, "audience.json: 'readers' maps a source, service or item id to group names")
     readers = {}

@@ -120,7 +120,7 @@ def _thing(event: Event) -> str:
     if event[0] == "call":
         return f"{event[1]} {_cut(event[2])}"
     level, text = event[1], event[2]
-    quoted = f"“{_cut(text)}”" if text else "a line without words"
+    quoted = f"“{_cut(text.removeprefix(level).strip())}”" if text else "a line without words"
     return quoted if level == "INFO" else f"{level} {quoted}"
 
 

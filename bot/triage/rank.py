@@ -14,29 +14,43 @@ from datetime import datetime
 from bot.errors import SitrepError
 from bot.ranking.causes import Causes, ChangeCause, Finding
 from bot.ranking.engine import rank_causes
+from bot.ranking.profile import Profiles
 from bot.triage.redact import Redacted
 from bot.types import MAX_EVIDENCE, MAX_RANKED_BYTES, Ranked, Reason, ServiceScore, Suspect, TimelineEntry
 from integrations.records import ChangeEvent, Evidence
 
+_PROFILES = Profiles()
+"""Healthy windows, in the worker's memory only, keyed by source, window and readers."""
 MAX_SUSPECTS = 5
 MAX_SERVICES = 5
 MAX_TIMELINE = 6
+WORTH_A_LINE = 0.05
+"""Probability of a change from which it stands in the timeline, beside the first."""
 MAX_TEXT = 2000
 """Characters of one item's text that leave the gather step."""
 
 
-def rank(redacted: Redacted, *, marks: Mapping[str, str] | None = None) -> Ranked:
+def rank(redacted: Redacted, *, marks: Mapping[str, str] | None = None, profiles: Profiles | None = None) -> Ranked:
     """Ranks services and changes and builds the items that show why.
 
     `marks` are those already given in this incident (evidence id to `e1`, …): they are kept and never reused.
+    `profiles` are the healthy windows that this process knows; by default one memory a process.
     """
     causes = rank_causes(
         redacted.telemetry,
         alerting=redacted.alerting_service,
         edges=redacted.edges,
+        alerted_at=first_alert_at(redacted),
+        profiles=profiles if profiles is not None else _PROFILES,
     )
     desk = _Desk(redacted, causes, marks or {})
     return desk.ranked()
+
+
+def first_alert_at(redacted: Redacted) -> datetime:
+    """When the first alert fired; when the incident was triggered where no alert says."""
+    fired = [one.observed_at for one in redacted.evidence if one.kind == "alert"]
+    return min(fired, default=redacted.incident.triggered_at)
 
 
 def seconds_in_words(seconds: float) -> str:
@@ -62,6 +76,7 @@ class _Desk:
         self.redacted = redacted
         self.causes = causes
         self.marks = dict(marks)
+        self.alerted_at = first_alert_at(redacted)
         self.items: list[Evidence] = []
         self._last = max((int(mark[1:]) for mark in marks.values() if mark[1:].isdigit()), default=0)
         self._by_id: dict[str, Evidence] = {}
@@ -93,6 +108,9 @@ class _Desk:
         given = self.redacted.evidence
         for item in (one for one in given if one.kind == "alert"):
             self.keep(item)
+        symptom = self.causes.symptom
+        if symptom is not None:
+            self.keep(self._finding_item(symptom.finding))
         suspects = self._suspects()
         services = self._services()
         for item in (one for one in given if one.kind not in ("alert", "change")):
@@ -107,6 +125,7 @@ class _Desk:
             suspects=suspects,
             services=services,
             timeline=self._timeline(suspects),
+            looked_at=self.causes.looked_at,
             sources=redacted.sources,
             hidden=redacted.hidden,
             model_withheld=sum(one.model == "never" for one in self.items),
@@ -136,7 +155,7 @@ class _Desk:
             if mark is None:
                 break
             change = cause.change
-            reasons = [Reason(text=text, evidence=(mark,)) for text in cause.words]
+            reasons = [Reason(text=self._distance(cause), evidence=(mark,))]
             reasons += self._reasons(self._findings(change.service))
             suspects.append(
                 Suspect(
@@ -146,7 +165,7 @@ class _Desk:
                     kind=change.kind,
                     summary=change.summary,
                     changed_at=change.changed_at,
-                    seconds_before=cause.seconds_before,
+                    seconds_before=self._seconds_before(change),
                     score=cause.score,
                     probability=cause.probability,
                     reasons=tuple(reasons),
@@ -155,6 +174,18 @@ class _Desk:
                 )
             )
         return tuple(suspects)
+
+    def _seconds_before(self, change: ChangeEvent) -> float:
+        return (self.alerted_at - change.changed_at).total_seconds()
+
+    def _distance(self, cause: ChangeCause) -> str:
+        """How long before the first alert, and before the trouble where the telemetry shows when it began."""
+        text = f"{distance_in_words(self._seconds_before(cause.change))} the first alert"
+        began_at = self.causes.began_at
+        if began_at != self.alerted_at:
+            gap = (began_at - cause.change.changed_at).total_seconds()
+            text += f", {distance_in_words(gap)} the first sign at {began_at:%H:%M:%S} UTC"
+        return text
 
     def _services(self) -> tuple[ServiceScore, ...]:
         return tuple(
@@ -197,16 +228,15 @@ class _Desk:
             text=finding.text,
             service=finding.service,
             model="never" if any(one.model == "never" for one in finding.origins) else "allowed",
-            suspicious=finding.template in self.redacted.suspicious_templates and bool(finding.template),
+            suspicious=not self.redacted.suspicious_templates.isdisjoint(finding.templates),
         )
 
     def _change_item(self, cause: ChangeCause) -> Evidence:
         change = cause.change
         found = self._given_change(change)
         if found is not None:
-            distance = f"{distance_in_words(cause.seconds_before)} the trouble began"
-            return found.model_copy(update={"text": f"{found.text}\n{distance}"})
-        return change_evidence(change, self.redacted.collected_at, cause.seconds_before)
+            return found.model_copy(update={"text": f"{found.text}\n{self._distance(cause)}"})
+        return change_evidence(change, self.redacted.collected_at, self._distance(cause))
 
     def _given_change(self, change: ChangeEvent) -> Evidence | None:
         return next(
@@ -219,23 +249,30 @@ class _Desk:
         )
 
     def _headline(self) -> str:
+        if self.causes.symptom is not None:
+            return self.causes.symptom.text
         alert = next((one for one in self.redacted.evidence if one.kind == "alert"), None)
         return alert.title if alert is not None else self.redacted.incident.title
 
     def _timeline(self, suspects: tuple[Suspect, ...]) -> tuple[TimelineEntry, ...]:
-        entries = [TimelineEntry(at=one.changed_at, text=one.summary, evidence=(one.mark,)) for one in suspects[:3]]
-        entries += [
-            TimelineEntry(at=one.observed_at, text=one.title, evidence=(one.mark,))
-            for one in self.items
-            if one.kind == "alert"
-        ][:2]
+        """Changes that are suspects, the first signs of the first service, the alerts: six lines at most, by time."""
+        named = [one for one in suspects[:3] if one.probability >= WORTH_A_LINE] or suspects[:1]
+        entries = [TimelineEntry(at=one.changed_at, text=one.summary, evidence=(one.mark,)) for one in named]
+        shown = self.causes.services[0].findings[:2] if self.causes.services else ()
+        for finding in shown:
+            item = self._by_id.get(self._finding_item(finding).id)
+            if item is not None:
+                entries.append(TimelineEntry(at=item.observed_at, text=item.title, evidence=(item.mark,)))
+        alerts = sorted((one for one in self.items if one.kind == "alert"), key=lambda one: one.observed_at)
+        room = max(1, MAX_TIMELINE - len(entries))
+        entries += [TimelineEntry(at=one.observed_at, text=one.title, evidence=(one.mark,)) for one in alerts[:room]]
         return tuple(sorted(entries, key=lambda one: one.at)[:MAX_TIMELINE])
 
 
-def change_evidence(change: ChangeEvent, fetched_at: datetime, seconds_before: float) -> Evidence:
-    """The citable item of a change: what, where, when, how long before the trouble, how large."""
+def change_evidence(change: ChangeEvent, fetched_at: datetime, distance: str) -> Evidence:
+    """The citable item of a change: what, where, when, how large; `distance` says how long before the alert."""
     text = [change.summary, f"{change.kind} of {change.service or 'an unnamed service'}"]
-    text[1] += f", {distance_in_words(seconds_before)} the trouble began"
+    text[1] += f", {distance}"
     if change.environment:
         text[1] += f", in {change.environment}"
     if change.size is not None:

@@ -8,7 +8,7 @@ here. A template word survives only if the redactor left it standing in the raw 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Protocol, TypeVar
 
@@ -16,7 +16,7 @@ from bot.ranking.templates import MAX_CHARACTERS, template
 from bot.triage.permit import Permitted
 from integrations.records import Baseline, Batch, ChangeEvent, Evidence, LogRecord, Series, Span, Telemetry
 
-_T = TypeVar("_T", Span, LogRecord, Series)
+_T = TypeVar("_T", LogRecord, Series)
 _WORDS = re.compile(r"[^\W\d_]{2,}")
 _PLACEHOLDER = re.compile(r"<[a-z]+:[^<>\s]*>")
 
@@ -36,7 +36,9 @@ class RedactedText(Protocol):
 class Redactor(Protocol):
     """Replaces secrets and personal data by placeholders; the same value always becomes the same placeholder."""
 
-    def redact(self, text: str) -> RedactedText: ...
+    def redact_many(self, texts: Sequence[str]) -> Sequence[RedactedText]:
+        """Each of the texts, in order; one pass over all of them."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,19 +49,29 @@ class Redacted(Permitted):
 
 
 class _Texts:
-    """One redaction a distinct text."""
+    """One redaction a distinct text; all of them in a few passes (`prime`), since one pass a text is slow."""
 
     def __init__(self, redactor: Redactor) -> None:
         self._redactor = redactor
         self._known: dict[str, RedactedText] = {}
         self._templates: dict[str, str] = {}
-        self._by_body: dict[str, str] = {}
+        self._raw: dict[str, str] = {}
+        self.changed: set[str] = set()
         self.suspicious_templates: set[str] = set()
+
+    def prime(self, texts: Iterable[str]) -> None:
+        """Redacts what is not known yet, in one pass."""
+        new = [text for text in dict.fromkeys(texts) if text and text not in self._known]
+        for text, redacted in zip(new, self._redactor.redact_many(new) if new else (), strict=True):
+            self._known[text] = redacted
+            if redacted.text != text:
+                self.changed.add(text)
 
     def full(self, text: str) -> RedactedText:
         known = self._known.get(text)
         if known is None:
-            known = self._known[text] = self._redactor.redact(text)
+            self.prime((text,))
+            known = self._known.get(text, _Empty())
         return known
 
     def clean(self, text: str) -> str:
@@ -68,32 +80,41 @@ class _Texts:
     def maybe(self, text: str | None) -> str | None:
         return None if text is None else self.clean(text)
 
-    def template(self, body: str) -> str:
-        """The redacted template of a line; one redaction a distinct template."""
-        known = self._by_body.get(body)
-        if known is not None:
-            return known
-        raw = template(body)
-        redacted = self._templates.get(raw)
-        if redacted is None:
-            redacted = self._templates[raw] = self._redact_template(raw, body)
-        self._by_body[body] = redacted
-        return redacted
+    def prime_templates(self, bodies: Iterable[str]) -> None:
+        """Redacts each distinct template once: a word survives if the redactor left it standing in its raw line."""
+        lines: dict[str, str] = {}
+        for body in bodies:
+            if body not in self._raw:
+                raw = self._raw[body] = template(body)
+                if raw not in self._templates:
+                    lines.setdefault(raw, body[:MAX_CHARACTERS])
+        if not lines:
+            return
+        redacted = self._redactor.redact_many(list(lines.values()))
+        survived = []
+        for raw, line in zip(lines, redacted, strict=True):
+            standing = set(_WORDS.findall(_PLACEHOLDER.sub(" ", line.text)))
+            survived.append(" ".join(word for word in raw.split() if word in standing))
+        for raw, line, checked in zip(lines, redacted, self._redactor.redact_many(survived), strict=True):
+            clean = self._templates[raw] = template(checked.text)
+            if line.suspicious or checked.suspicious:
+                self.suspicious_templates.add(clean)
 
-    def _redact_template(self, raw: str, body: str) -> str:
-        line = self._redactor.redact(body[:MAX_CHARACTERS])
-        standing = set(_WORDS.findall(_PLACEHOLDER.sub(" ", line.text)))
-        survived = " ".join(word for word in raw.split() if word in standing)
-        checked = self._redactor.redact(survived)
-        clean = template(checked.text)
-        if line.suspicious or checked.suspicious:
-            self.suspicious_templates.add(clean)
-        return clean
+    def template(self, body: str) -> str:
+        """The redacted template of a line that `prime_templates` has seen."""
+        return self._templates[self._raw[body]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Empty:
+    text: str = ""
+    suspicious: bool = False
 
 
 def redact(permitted: Permitted, redactor: Redactor) -> Redacted:
     """Redacts all texts; numbers, times and ids stay. Structure (which item, which readers) is unchanged."""
     texts = _Texts(redactor)
+    texts.prime(_all_texts(permitted))
     telemetry = _telemetry(permitted.telemetry, texts)
     incident = permitted.incident
     values = {one.name: getattr(permitted, one.name) for one in fields(permitted)}
@@ -119,6 +140,22 @@ def redact(permitted: Permitted, redactor: Redactor) -> Redacted:
         "alerting": texts.maybe(permitted.alerting),
     }
     return Redacted(**values, suspicious_templates=frozenset(texts.suspicious_templates))
+
+
+def _all_texts(permitted: Permitted) -> Iterator[str]:
+    """The texts outside the spans and log records, for one pass over them; what it forgets costs a pass of its own."""
+    incident = permitted.incident
+    yield from (incident.title, incident.service or "", incident.url, *incident.teams)
+    for item in permitted.evidence:
+        yield from (item.title, item.text, item.url, item.service or "", *item.attributes, *item.attributes.values())
+    for change in permitted.telemetry.changes:
+        yield from (change.summary, change.detail, change.url, change.service or "", *change.files)
+        yield from (one or "" for one in (change.environment, change.author_role, change.diff_url, change.rollback_url))
+    for edge in permitted.edges:
+        yield from edge
+    for batch in permitted.telemetry.series:
+        for one in batch.records:
+            yield from (one.name, one.service, one.pod, one.url, *one.labels, *one.labels.values())
 
 
 def _evidence(item: Evidence, texts: _Texts) -> Evidence:
@@ -155,12 +192,26 @@ def _change(change: ChangeEvent, texts: _Texts) -> ChangeEvent:
     )
 
 
+def _span_texts(span: Span) -> Iterator[str]:
+    yield span.name
+    yield span.service
+    yield span.pod
+    for key, value in span.attributes.items():
+        yield key
+        yield value
+
+
 def _span(span: Span, texts: _Texts) -> Span:
-    name, service, pod = texts.clean(span.name), texts.clean(span.service), texts.clean(span.pod)
-    attributes = _attributes(span.attributes, texts) if span.attributes else span.attributes
-    if name == span.name and service == span.service and pod == span.pod and attributes == span.attributes:
+    if texts.changed.isdisjoint(_span_texts(span)):
         return span
-    return replace(span, name=name, service=service, pod=pod, attributes=attributes)
+    attributes = _attributes(span.attributes, texts)
+    return replace(
+        span,
+        name=texts.clean(span.name),
+        service=texts.clean(span.service),
+        pod=texts.clean(span.pod),
+        attributes=attributes,
+    )
 
 
 def _log(record: LogRecord, texts: _Texts) -> LogRecord:
@@ -187,11 +238,23 @@ def _series(series: Series, texts: _Texts) -> Series:
 
 
 def _spans(batches: Iterable[Batch[Span]], texts: _Texts) -> tuple[Batch[Span], ...]:
-    return tuple(_batch(one, _span, texts) for one in batches)
+    found = []
+    for batch in batches:
+        mentioned = {text for span in batch.records for text in _span_texts(span)}
+        texts.prime(mentioned)
+        url = texts.clean(batch.url)
+        if url == batch.url and texts.changed.isdisjoint(mentioned):
+            found.append(batch)
+        else:
+            found.append(replace(batch, records=tuple(_span(one, texts) for one in batch.records), url=url))
+    return tuple(found)
 
 
 def _logs(batches: Iterable[Batch[LogRecord]], texts: _Texts) -> tuple[Batch[LogRecord], ...]:
-    return tuple(_batch(one, _log, texts) for one in batches)
+    listed = list(batches)
+    for batch in listed:
+        texts.prime_templates(one.body for one in batch.records)
+    return tuple(_batch(one, _log, texts) for one in listed)
 
 
 def _batch(batch: Batch[_T], each: Callable[[_T, _Texts], _T], texts: _Texts) -> Batch[_T]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
@@ -45,7 +46,10 @@ class WordRedactor:
     def __init__(self) -> None:
         self.asked: list[str] = []
 
-    def redact(self, text: str) -> Answer:
+    def redact_many(self, texts: Sequence[str]) -> list[Answer]:
+        return [self._redact(text) for text in texts]
+
+    def _redact(self, text: str) -> Answer:
         self.asked.append(text)
         clean = re.sub("hunter2?secret", "<secret:password:0000>", text)
         return Answer(clean, suspicious="ignore all previous" in text)
@@ -156,12 +160,14 @@ def test_a_suspect_carries_its_distance_and_its_own_item() -> None:
     first, second = ranked.suspects
     assert (first.change_id, first.seconds_before, second.seconds_before) == ("chg-1", 58, -30)
     item = next(one for one in ranked.evidence if one.mark == first.mark)
-    assert "58 s before the trouble began" in item.text
+    assert "58 s before the first alert" in item.text
     assert item.attributes["change_id"] == "chg-1"
 
 
 def test_a_change_that_a_source_already_made_evidence_of_is_not_doubled() -> None:
-    given_item = change_evidence(change(1), NOW, 58).model_copy(update={"id": "github/change/1", "text": "theirs"})
+    given_item = change_evidence(change(1), NOW, "58 s before the first alert").model_copy(
+        update={"id": "github/change/1", "text": "theirs"}
+    )
     base = permitted(evidence=(given_item,))
     base = replace(base, telemetry=replace(base.telemetry, changes=(change(1),)))
     ranked = rank(redact(base, WordRedactor()))
