@@ -9,7 +9,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Callable, Iterator, Sequence
 
-from bot.trust.redaction.keyed import PERSONAL, Candidate
+from bot.trust.redaction.candidates import PERSONAL, Candidate
 from bot.trust.redaction.scan import Engine, compile_pattern
 
 COUNTRIES = ("AU", "BE", "BR", "CA", "DE", "DK", "ES", "FI", "FR", "GB", "IE", "IN", "IT", "NL", "NO", "PL", "PT", "SE", "US", "ZA")  # fmt: skip
@@ -19,6 +19,7 @@ _LOCAL_BYTES = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789.
 _NOT_PEOPLE_TLDS = frozenset(
     b"local internal svc cluster lan localdomain corp home test invalid service slice scope socket target timer mount js ts py go java png jpg svg css json yaml yml".split()
 )
+_NOT_PEOPLE_DOMAINS = (b".gserviceaccount.com", b".compute.amazonaws.com")
 _NOT_PEOPLE = frozenset(b"git root postgres svn hg ec2-user ubuntu".split())
 
 _PHONE = r"\+[1-9][0-9]{0,2}[ .\-]?(?:\(0?[0-9]{1,4}\)[ .\-]?)?[0-9]{1,4}(?:[ .\-]?[0-9]{1,4}){1,6}|\([0-9]{3}\) ?[0-9]{3}[ .\-][0-9]{4}|\b[2-9][0-9]{2}[.\-][2-9][0-9]{2}[.\-][0-9]{4}"
@@ -192,9 +193,8 @@ _NATIONAL: dict[str, tuple[tuple[str, Callable[[bytes], bool], str], ...]] = {
     "ZA": ((r"[0-9]{13}", luhn, r"id[ _-]?(?:number|no)|sa[ _-]?id"),),
 }  # fmt: skip
 
-_SEPARATORS = b" -.+"
+_NEVER = r"[^\x00-\xff]"
 _WORD_BYTES = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_")
-_NAMED_BEFORE = 40
 
 
 class PersonalData:
@@ -209,19 +209,14 @@ class PersonalData:
         self._card, self._iban = compile_pattern(_CARD, engine), compile_pattern(_IBAN, engine)
         self._ipv4, self._ipv6 = compile_pattern(_IPV4, engine), compile_pattern(_IPV6, engine)
         schemes = [scheme for country in countries for scheme in _NATIONAL[country]]
-        self._checks = [check for _, check, _ in schemes]
-        self._bare = [index for index, scheme in enumerate(schemes) if not scheme[2]]
-        self._named = [index for index, scheme in enumerate(schemes) if scheme[2]]
-        self._bare_pattern = compile_pattern(
-            "|".join(f"({schemes[i][0]})" for i in self._bare) or "[^\x00-\xff]", engine
-        )
+        bare = [scheme for scheme in schemes if not scheme[2]]
+        named = [scheme for scheme in schemes if scheme[2]]
+        self._bare_checks = [check for _, check, _ in bare]
+        self._named_checks = [check for _, check, _ in named]
+        self._bare_pattern = compile_pattern("|".join(f"({shape})" for shape, _, _ in bare) or _NEVER, engine)
+        between = r"[^\n\x00A-Za-z0-9]{0,12}(?:(?:is|nr|no|number)\b[^\n\x00A-Za-z0-9]{0,4})?"
         self._named_pattern = compile_pattern(
-            "|".join(
-                rf"(?:(?i:\b(?:{schemes[i][2]})\b)[^\n\x00A-Za-z0-9]{{0,12}}(?i:(?:is|nr|no|number)\b[^\n\x00A-Za-z0-9]{{0,4}})?({schemes[i][0]}))"
-                for i in self._named
-            )
-            or "[^\x00-\xff]",
-            engine,
+            "|".join(rf"(?:(?i:\b(?:{words})\b{between})({shape}))" for shape, _, words in named) or _NEVER, engine
         )
 
     def __call__(self, text: bytes) -> Iterator[Candidate]:
@@ -234,72 +229,79 @@ class PersonalData:
         yield from self._addresses(text)
 
     def _emails(self, text: bytes) -> Iterator[Candidate]:
-        for found in self._domain.finditer(text):
-            left = text[max(0, found.start() - 64) : found.start()]
+        for spans in self._domain.spans(text):
+            at, end = spans[0]
+            left = text[max(0, at - 64) : at]
             local = left[len(left.rstrip(_LOCAL_BYTES)) :].lstrip(b"._%+-")
-            domain = found.group()[1:]
-            if not local or domain.rpartition(b".")[2].lower() in _NOT_PEOPLE_TLDS or local.lower() in _NOT_PEOPLE:
+            domain = text[at + 1 : end].lower()
+            if not local or domain.rpartition(b".")[2] in _NOT_PEOPLE_TLDS or local.lower() in _NOT_PEOPLE:
                 continue
-            yield Candidate(found.start() - len(local), found.end(), "email", PERSONAL)
+            if not domain.endswith(_NOT_PEOPLE_DOMAINS):
+                yield Candidate(at - len(local), end, "email", PERSONAL)
 
     def _phones(self, text: bytes) -> Iterator[Candidate]:
-        for found in self._phone.finditer(text):
-            digits = sum(48 <= char <= 57 for char in found.group())
-            if 8 <= digits <= 15 and _free(text, found.start(), found.end()):
-                yield Candidate(found.start(), found.end(), "phone", PERSONAL)
-        for found in self._phone_named.finditer(text):
-            digits = sum(48 <= char <= 57 for char in found.group(1))
-            if 7 <= digits <= 15 and _free(text, found.start(1), found.end(1)):
-                yield Candidate(found.start(1), found.end(1), "phone", PERSONAL)
+        for spans in self._phone.spans(text):
+            start, end = spans[0]
+            if 8 <= _count_digits(text[start:end]) <= 15 and _free(text, start, end):
+                yield Candidate(start, end, "phone", PERSONAL)
+        for spans in self._phone_named.spans(text):
+            start, end = spans[1]
+            if 7 <= _count_digits(text[start:end]) <= 15 and _free(text, start, end):
+                yield Candidate(start, end, "phone", PERSONAL)
 
     def _cards(self, text: bytes) -> Iterator[Candidate]:
-        for found in self._card.finditer(text):
-            digits = found.group().translate(None, b" -")
-            end = found.end()
-            if 13 <= len(digits) <= 19 and _free(text, found.start(), end) and is_card(digits):
-                yield Candidate(found.start(), end, "card", PERSONAL)
+        for spans in self._card.spans(text):
+            start, end = spans[0]
+            digits = text[start:end].translate(None, b" -")
+            if 13 <= len(digits) <= 19 and _free(text, start, end) and is_card(digits):
+                yield Candidate(start, end, "card", PERSONAL)
 
     def _ibans(self, text: bytes) -> Iterator[Candidate]:
-        for found in self._iban.finditer(text):
-            start = found.start()
+        for spans in self._iban.spans(text):
+            start, most = spans[0]
             if start and text[start - 1] in _WORD_BYTES:
                 continue
-            length = _IBAN_LENGTHS.get(text[start : start + 2], 0)
-            end, left = start, length
-            while left and end < found.end():
+            left = _IBAN_LENGTHS.get(text[start : start + 2], 0)
+            end = start
+            while left and end < most:
                 left -= text[end] != 0x20
                 end += 1
-            if not left and _free(text, start, end) and iban_holds(text[start:end].replace(b" ", b"")):
+            if end > start and not left and _free(text, start, end) and iban_holds(text[start:end].replace(b" ", b"")):
                 yield Candidate(start, end, "iban", PERSONAL)
 
     def _national_ids(self, text: bytes) -> Iterator[Candidate]:
-        for pattern, indices in ((self._bare_pattern, self._bare), (self._named_pattern, self._named)):
-            for found in pattern.finditer(text):
-                group = next((g for g in range(1, len(indices) + 1) if found.start(g) >= 0), 0)
-                if not group:
+        for pattern, checks in ((self._bare_pattern, self._bare_checks), (self._named_pattern, self._named_checks)):
+            for spans in pattern.spans(text):
+                group = next((g for g in range(1, len(spans)) if spans[g][0] >= 0), 0)
+                start, end = spans[group]
+                if not group or not _free(text, start, end):
                     continue
-                start, end = found.start(group), found.end(group)
-                value = text[start:end].translate(None, b" -.")
-                if indices[group - 1] < len(self._checks) and _free(text, start, end):
-                    raw = text[start:end] if self._checks[indices[group - 1]] is _henkilotunnus else value
-                    if self._checks[indices[group - 1]](raw):
-                        yield Candidate(start, end, "national-id", PERSONAL)
+                check = checks[group - 1]
+                value = text[start:end]
+                if check(value if check is _henkilotunnus else value.translate(None, b" -.+")):
+                    yield Candidate(start, end, "national-id", PERSONAL)
 
     def _addresses(self, text: bytes) -> Iterator[Candidate]:
-        for found in self._ipv4.finditer(text):
-            start, end = found.start(), found.end()
-            if _is_public_v4(found.group()) and not _inside_version(text, start, end):
+        for spans in self._ipv4.spans(text):
+            start, end = spans[0]
+            if _is_public_v4(text[start:end]) and not _inside_version(text, start, end):
                 yield Candidate(start, end, "ip", PERSONAL)
-        for found in self._ipv6.finditer(text):
-            start, end = found.start(), found.end()
-            if start and (text[start - 1] in _WORD_BYTES or text[start - 1] in b":"):
+        for spans in self._ipv6.spans(text):
+            start, end = spans[0]
+            if start and (text[start - 1] in _WORD_BYTES or text[start - 1] in b":-"):
                 continue
-            value = text[start:end].rstrip(b":") if not found.group().endswith(b"::") else found.group()
+            value = text[start:end] if text[start:end].endswith(b"::") else text[start:end].rstrip(b":")
+            if text[start + len(value) : start + len(value) + 1].isalnum():
+                continue
             try:
                 ipaddress.IPv6Address(value.decode("ascii"))
             except ValueError:
                 continue
             yield Candidate(start, start + len(value), "ip", PERSONAL)
+
+
+def _count_digits(value: bytes) -> int:
+    return sum(48 <= char <= 57 for char in value)
 
 
 def _free(text: bytes, start: int, end: int) -> bool:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import operator
 import re
+from itertools import pairwise
 
+from bot.trust.redaction.candidates import is_blank
 from bot.trust.redaction.views import decoded_base64
 
 _CLASSES = bytearray(b"o" * 256)
@@ -48,7 +50,19 @@ def is_uuid(value: bytes) -> bool:
 
 def is_plain_words(value: bytes) -> bool:
     """Words, perhaps with a small number: `token: expired`, `secret: db-creds-v2`."""
-    return len(value) <= 200 and (_WORDS.match(value) is not None or _NUMBERED_WORDS.match(value) is not None)
+    if len(value) > 200 or (_WORDS.match(value) is None and _NUMBERED_WORDS.match(value) is None):
+        return False
+    return not is_gibberish(value)
+
+
+def is_gibberish(value: bytes) -> bool:
+    """Ten letters or more of which a third of the neighbours seldom stand side by side in words."""
+    pairs = rare = 0
+    for pair in map(bytes, pairwise(value[:MAX_VALUE].lower())):
+        if pair.isalpha():
+            pairs += 1
+            rare += pair not in _COMMON
+    return pairs >= 9 and rare * 3 >= pairs
 
 
 def is_identifier_of_triage(value: bytes) -> bool:
@@ -82,28 +96,23 @@ def looks_random(value: bytes, least: int = 8) -> bool:
         if is_identifier_of_triage(value):
             return False
         if len(value) >= 16:
-            return digits >= 2 or transitions(classes) >= 5
-        return digits >= 2 and transitions(classes) >= 3
+            return digits >= 2 or transitions(classes) >= 5 or is_gibberish(value)
+        return (digits >= 2 and transitions(classes) >= 3) or _random_letters(value)
     if digits:
         return digits >= 10 and len(value) >= 10
-    return _random_letters(value, classes, upper, lower)
+    return _random_letters(value)
 
 
-def _random_letters(value: bytes, classes: bytes, upper: int, lower: int) -> bool:
-    if len(value) < 12:
-        return False
-    if upper and lower:
-        return transitions(classes) * 3 >= len(value) and not is_plain_camel(value)
-    if any(char in value for char in b" -_./"):
-        return False
-    return len(value) >= 16 and rare_pairs(value) * 4 >= len(value)
+def _random_letters(value: bytes) -> bool:
+    return len(value) >= 12 and b" " not in value and is_gibberish(value)
 
 
 _CAMEL = re.compile(rb"[A-Z]{0,4}[a-z]+(?:[A-Z]{1,4}[a-z]+)*[A-Z]{0,4}\Z")
 
 
 def is_plain_camel(value: bytes) -> bool:
-    return _CAMEL.match(value) is not None
+    """`TokenExpired`: how code names things."""
+    return len(value) <= 200 and _CAMEL.match(value) is not None and not is_gibberish(value)
 
 
 _COMMON = frozenset(
@@ -117,10 +126,27 @@ _COMMON = frozenset(
 )
 
 
-def rare_pairs(value: bytes) -> int:
-    """How many neighbouring letters seldom stand side by side in words."""
-    lower = value.lower()
-    return sum(lower[i : i + 2] not in _COMMON for i in range(len(lower) - 1))
+def is_password_like(word: bytes) -> bool:
+    """Letters with digits or marks, no plain words, no version, path or call: good enough after "password is"."""
+    if not 6 <= len(word) <= 64 or is_blank(word) or b"=" in word[:-2] or b"/" in word or b"()" in word:
+        return False
+    if is_identifier_of_triage(word) or is_plain_words(word):
+        return False
+    classes = word.translate(CLASSES)
+    letters = classes.count(b"l") + classes.count(b"u")
+    return bool(letters and (classes.count(b"d") or classes.count(b"o")))
+
+
+def is_strong_password(word: bytes) -> bool:
+    """Letters, digits and a mark that no identifier holds: a password even where nothing says so."""
+    if not is_password_like(word) or is_uuid(word):
+        return False
+    classes = word.translate(CLASSES)
+    digits, upper, lower = classes.count(b"d"), classes.count(b"u"), classes.count(b"l")
+    marks = sum(char in b"!#$%^&*+~?@|" for char in word)
+    return bool(
+        digits and (upper + lower) >= 3 and (marks or (upper and lower and b"-" in word and transitions(classes) >= 5))
+    )
 
 
 def looks_generated(value: bytes) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from bot.trust.redaction.keyed import VENDOR, Candidate
+from bot.trust.redaction.candidates import VENDOR, Candidate
 from bot.trust.redaction.scan import Engine, compile_pattern
 
 # (literals one of which stands in the key, kind, format). A literal is looked for first, in one automaton over the text;
@@ -105,29 +105,45 @@ class VendorFormats:
     def __init__(self, engine: Engine) -> None:
         self._literals = compile_pattern("|".join(f"({literal})" for literal, _, _ in FORMATS), engine)
         self._formats = [(kind, compile_pattern(pattern, engine)) for _, kind, pattern in FORMATS]
+        self._aws_secret = compile_pattern(r"[A-Za-z0-9/+]{40,}", engine)
 
     def __call__(self, text: bytes) -> Iterator[Candidate]:
         done = 0
-        for found in self._literals.finditer(text):
-            if found.start() < done:
+        for spans in self._literals.spans(text):
+            at = spans[0][0]
+            if at < done:
                 continue
-            index = next(i for i in range(len(FORMATS)) if found.start(i + 1) >= 0)
-            left = text[max(0, found.start() - _REACH) : found.start()]
-            right = text[found.start() : found.start() + _LONGEST]
-            begin = found.start() - (len(left) - len(left.rstrip(_TOKEN_BYTES)))
-            token = text[begin : found.start() + len(right) - len(right.lstrip(_TOKEN_BYTES))]
+            index = next(i for i in range(len(FORMATS)) if spans[i + 1][0] >= 0)
+            left, right = text[max(0, at - _REACH) : at], text[at : at + _LONGEST]
+            begin = at - (len(left) - len(left.rstrip(_TOKEN_BYTES)))
+            token = text[begin : at + len(right) - len(right.lstrip(_TOKEN_BYTES))]
             kind, pattern = self._formats[index]
-            inside = pattern.search(token)
+            inside = pattern.find(token)
             if inside is None:
                 continue
-            start, end = begin + inside.start(), begin + inside.end()
-            if start and text[start - 1 : start].isalnum() and kind not in ("mailchimp-key",):
+            start = begin + inside[0][0]
+            if start and text[start - 1 : start].isalnum() and kind not in _GLUED:
                 continue
-            value = text[start:end].rstrip(b".-")
+            value = token[slice(*inside[0])].rstrip(b".-")
             if kind in ("vendor-key", "key") and not _mixed(value):
                 continue
             done = start + len(value)
             yield Candidate(start, done, kind, VENDOR)
+            if kind == "aws-key":
+                yield from self._beside_aws_key(text, done)
+
+    def _beside_aws_key(self, text: bytes, at: int) -> Iterator[Candidate]:
+        """The 40 characters of the secret, which have no prefix, follow the key id closely."""
+        near = text[at : at + 160].partition(b"\x00")[0]
+        for spans in self._aws_secret.spans(near):
+            start, end = spans[0]
+            if end - start == 40 and not near[start:end].isalpha() and near[start:end].translate(None, _HEX):
+                yield Candidate(at + start, at + end, "aws-secret", VENDOR)
+
+
+_GLUED = frozenset(("mailchimp-key", "telegram-token"))
+"""Kinds that may follow a letter or digit: `/bot<token>`."""
+_HEX = b"0123456789abcdefABCDEF"
 
 
 def _mixed(value: bytes) -> bool:

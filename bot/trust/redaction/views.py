@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from bot.trust.redaction.scan import INVISIBLE, Engine, compile_pattern
+from bot.trust.redaction.scan import INVISIBLE, Engine, Spans, compile_pattern
 
 _OTHER_LETTER = 0xAA  # ª: a letter for no pattern, a character of a value for all
 _ROUNDS = 3  # %2541 is %41 is A; who encodes four times is not read by a person either
@@ -69,11 +69,17 @@ class View:
 
 _ESCAPES = (
     r"\\+u00([0-9A-Fa-f]{2})|\\+x([0-9A-Fa-f]{2})|%([0-9A-Fa-f]{2})"
-    r"|&(quot|amp|lt|gt|apos|#[0-9]{1,3}|#[xX][0-9A-Fa-f]{1,2});"
-    r"|(\x1b\[[0-9;?]*[ -/]*[@-~])|(\x01+)"
-    r"|(\"[ \t\r\n]*[+.&][ \t\r\n]*\"|'[ \t\r\n]*[+.&][ \t\r\n]*'|[\"'][ \t]*\\\n[ \t]*[\"'])"
-    r"|(\\\r?\n[ \t]*(?:[0-9A-Za-z]+[|] )?)|\\+([\"'/])|(=\r?\n)"
+    r"|&(quot|amp|lt|gt|apos|#[0-9]{1,3}|#[xX][0-9A-Fa-f]{1,2});|\\+([\"'/])"
+    # left out: colour codes, invisible characters, `" + "` between two literals, a continued line
+    r"|\x1b\[[0-9;?]*+[ -/]*+[@-~]|\x01+"
+    r"|\"[ \t\r\n]*+[+.&][ \t\r\n]*+\"|'[ \t\r\n]*+[+.&][ \t\r\n]*+'|[\"'][ \t]*+\\\n[ \t]*+[\"']"
+    r"|\\\r?\n[ \t]*+|=\r?\n"
 )
+ESCAPED = (
+    r"\\+u00[2-7]|\\+x[2-7]|%(?:2[DdEe5]|[3-7][0-9A-Fa-f])|&(?:quot|amp|lt|gt|apos|#[0-9xX])|\x1b\[|\x01"
+    r"|[\"'][ \t\r\n]*+\+|\"[ \t]*+[.&][ \t]*+\"|'[ \t]*+[.&][ \t]*+'|\\\r?\n"
+)
+"""Where an escape may hide a name or a value. (Quotes with a backslash hide nothing: the detectors read them.)"""
 _NAMED = {b"quot": 0x22, b"amp": 0x26, b"lt": 0x3C, b"gt": 0x3E, b"apos": 0x27}
 
 
@@ -92,10 +98,9 @@ class Unescaper:
                 break
             if view is None:
                 view = further
-            else:
-                view = View(
-                    further.data, view.starts[further.starts], view.ends[np.maximum(further.ends - 1, further.starts)]
-                )
+            elif further.data:
+                last = np.maximum(further.ends - 1, further.starts)
+                view = View(further.data, view.starts[further.starts], view.ends[last])
         return view if view is not None and view.data else None
 
     def _round(self, data: bytes) -> View | None:
@@ -103,44 +108,41 @@ class Unescaper:
         starts: list[npt.NDArray[np.int64]] = []
         ends: list[npt.NDArray[np.int64]] = []
         at = 0
-
-        def keep(upto: int) -> None:
-            pieces.append(data[at:upto])
-            starts.append(np.arange(at, upto))
-            ends.append(np.arange(at + 1, upto + 1))
-
-        for found in self._escapes.finditer(data):
-            code = _decoded(found)
-            if code == -2:
-                continue
-            keep(found.start())
-            at = found.end()
-            if code >= 0:
+        for spans in self._escapes.spans(data):
+            begin, end = spans[0]
+            pieces.append(data[at:begin])
+            starts.append(np.arange(at, begin))
+            ends.append(np.arange(at + 1, begin + 1))
+            at = end
+            code = _decoded(data, spans)
+            if code is not None:
                 pieces.append(bytes((code,)))
-                starts.append(np.array([found.start()]))
-                ends.append(np.array([at]))
+                starts.append(np.array([begin]))
+                ends.append(np.array([end]))
         if not pieces:
             return None
-        keep(len(data))
+        pieces.append(data[at:])
+        starts.append(np.arange(at, len(data)))
+        ends.append(np.arange(at + 1, len(data) + 1))
         return View(b"".join(pieces), np.concatenate(starts), np.concatenate(ends))
 
 
-def _decoded(found: object) -> int:
-    """The byte that an escape stands for; -1: nothing (it is left out); -2: it is no escape."""
-    group = found.group  # type: ignore[attr-defined]
-    for index in (1, 2, 3):
-        if group(index):
-            code = int(group(index), 16)
+def _decoded(data: bytes, spans: Spans) -> int | None:
+    """The byte that an escape stands for; None: it stands for nothing and is left out."""
+    for group in (1, 2, 3):  # \\u0041, \\x41, %41
+        begin, end = spans[group]
+        if begin >= 0:
+            code = int(data[begin:end], 16)
             return code if code > 2 else 0x7F
-    entity = group(4)
-    if entity:
+    begin, end = spans[4]
+    if begin >= 0:
+        entity = data[begin:end]
         if entity in _NAMED:
             return _NAMED[entity]
         code = int(entity[2:], 16) if entity[1:2] in b"xX" else int(entity[1:])
         return code if 2 < code < 256 else 0x7F
-    if group(9):
-        return int(group(9)[0])
-    return -1
+    begin, _ = spans[5]
+    return data[begin] if begin >= 0 else None
 
 
 def decoded_base64(token: bytes) -> bytes | None:

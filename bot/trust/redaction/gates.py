@@ -1,0 +1,109 @@
+"""Where in a text something may be: two automata over all of it, and the lines around each hit.
+
+A gate lets through too much, never too little: whatever a detector can find, a gate must point at its line.
+"""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Iterator, Sequence
+
+from bot.trust.redaction import names
+from bot.trust.redaction.scan import Engine, compile_pattern
+from bot.trust.redaction.vendors import LITERALS
+from bot.trust.redaction.views import ESCAPED
+
+_LINES_AFTER = 1
+_BLOCK_LINES = 120
+
+_ASSIGNED = names.CORE + r"[A-Za-z0-9_.\-]*+(?:\\*+[\"'`]?+[\])]?+[ \t]*+(?:[=:>,]|->)|[\"'>\r\n])"
+_FLAGGED = r"[ \t\n\"'\[,(]--?[a-z0-9_\-]*" + names.CORE + r"[a-z0-9_\-]*+[\"']?+,?+[ \t]"
+_SET = r"\b(?:set|config|put|add|export)[ \t][a-z0-9_.\-/:]*" + names.CORE + r"[a-z0-9_.\-]*+[ \t]"
+_SPOKEN = (
+    r"\b(?:pass(?:word|wd|phrase|code)|passwort|kennwort|mot de passe|contrase.a|senha|pwd|pw|secret|token|key|apikey|credential|creds?"
+    r"|login|account|pin|otp|code|cookie|session(?: id)?|licen[cs]e|signature|sid)s?\b"
+    r"(?:[ \t]*+[:=]?[ \t]*+(?:is|was|lautet|es)?[ \t]*+[\"'`]|(?:[ \t]+[^ \t\r\n\x00]*){0,9}[ \t]+[^ \t\r\n\x00]*[0-9!#$%^&*+~?@|])|\bseed[ \t]"
+)
+_FORMS = (
+    r"://[^\s/?#\"'<>\x00]*@|private key|putty-user|eyj[a-z0-9]|[a-z0-9]@[a-z0-9][a-z0-9.\-]*\.[a-z]"
+    r"|\$(?:2[abxy]|1|5|6|y|gy|argon2[a-z]*|apr1|pbkdf2[a-z0-9\-]*|scrypt)\$|identified[ \t]|snmp-server|[ \t]-[puaw][ \t\"']|[ \t]-p[^\s]|--(?:proxy-)?user|kind[\"']?:[ \t]*[\"']?secret"
+    r"|requirepass|masterauth|auth(?:enticate)?[ \t]+(?:plain|login|cram)|bearer[ \t]|basic[ \t]|negotiate[ \t]|ntlm[ \t]|pass(?:in|out)?[ \t]+[\"']?pass:|rabbitmqctl|htpasswd|\bnet[ \t]+user|sudo[ \t]+-s|vault[ \t]+login"
+    r"|[ \t]/[ \t]+[\"'`]?[^\s\x00]{6}|^[a-z0-9_.*\-]++:(?:[0-9]{2,5}|\*):[^\s:]*:[^\s:]*:[^\s:]"
+    r"|(?:phone|tel|telephone|mobile|cell|call|callback|fax|whatsapp|sms|msisdn|contact|handy|telefon)[a-z_ \-]*[\"']?[ \t]*[:=]?[ \t]*(?:is |at |on |me )?[\"']?[+(]?[0-9][0-9 ()./\-]{5}"
+    r"|\b(?:ssn|itin|social[ _-](?:security|insurance)|nhs|steuer[a-z\-]*|idnr|tin|tax[ _-]?(?:id|file)|bsn|burgerservicenummer|sofi|pesel|personnummer|pnr|cpf|aadhaa?r|uidai"
+    r"|pan|sin|tfn|cpr|fnr|f[^ ]{1,2}dselsnummer|nif|contribuinte|ppsn?|sa[ _-]?id|id[ _-]?(?:number|no))\b[^a-z0-9\n\x00]*(?:is|nr|no|number)?[^a-z0-9\n\x00]*[0-9a-z]"
+)
+_PUBLIC_OCTET = (
+    r"(?:[1-9]|1[1-9]|[2-9][0-9]|1[01][0-9]|12[0-689]|1[3-5][0-9]|16[0-8]|17[013-9]|18[0-9]|19[013-9]|20[0-9]|21[0-9]|22[0-3]"
+    r"|172\.(?:[0-9]|1[0-5]|3[2-9]|[4-9][0-9]|[12][0-9][0-9])|192\.(?:[0-9]{1,2}|1[0-57-9][0-9]|16[0-79]|2[0-9][0-9])"
+    r"|169\.(?:[0-9]{1,2}|1[0-9][0-9]|2[0-46-9][0-9]|25[0-35]))"
+)
+_NUMBERS = (
+    r"\+[1-9][0-9 .()\-]{6}|[^0-9A-Za-z._\-](?:" + _PUBLIC_OCTET + r"\.[0-9]{1,3}\.[0-9]{1,3}"
+    r"|\([0-9]{3}\) ?[0-9]{3}|[0-9]{3}[\-.][0-9]{2,3}[\-.][0-9]{4}|[2-6][0-9]{3}[ \-]?[0-9]{4,6}[ \-]?[0-9]{4,5}"
+    r"|[A-Z]{2}[0-9]{2} ?[A-Z0-9]{4} ?[A-Z0-9]{4}|[23][0-9A-Fa-f]{3}:[0-9A-Fa-f:]{3}"
+    r"|[0-9]{6}(?:[0-9]{2})?[\-+A-FU-Y][0-9]{3}[0-9A-Y]|[0-9]{2}\.[0-9]{2}\.[0-9]{2}-|[0-9]{3}\.[0-9]{3}\.[0-9]{3}-|[0-9XYZ][0-9]{7}-?[A-Z]"
+    r"|[A-Z]{6}[0-9]{2}[A-Z]|[A-Z]{2} ?[0-9]{2} ?[0-9]{2} ?[0-9]{2} ?[A-D]|[A-Z]{5}[0-9]{4}[A-Z]"
+    r"|[12] ?[0-9]{2} ?[0-9]{2} ?[0-9][0-9AB] ?[0-9]{3} ?[0-9]{3} ?[0-9]{2}[^0-9]|[2-9][0-9]{3} [0-9]{4} [0-9]{4}|\([0-9]{3}\) ?[0-9]{3})"
+)
+_GENERATED = r"[0-9][A-Za-z]*[G-Zg-z][A-Za-z]*[0-9]+[A-Za-z]*[G-Zg-z][A-Za-z]*[0-9]"
+_LONG_BLOCK = r"(?i)private key|putty-user|kind\\*+[\"']?+[ \t]*+:[ \t]*+\\*+[\"']?+secret\b"
+_SHORT_BLOCK = r"[|>][+\-]?[ \t]*\r?$|\{[ \t]*\r?$"
+
+
+class Gates:
+    """Points at the lines that are worth a close look."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._words = compile_pattern("(?im)" + "|".join((_ASSIGNED, _FLAGGED, _SET, _SPOKEN, _FORMS)), engine)
+        self._shapes = compile_pattern("|".join((_NUMBERS, LITERALS, _GENERATED, ESCAPED)), engine)
+        self._long_block = compile_pattern(_LONG_BLOCK, engine)
+        self._short_block = compile_pattern(_SHORT_BLOCK, engine)
+
+    def regions(self, joined: bytes, starts: Sequence[int], ends: Sequence[int]) -> Iterator[tuple[int, int, int]]:
+        """(text, from, to) of each stretch to look at, in order. `starts`, `ends`: where each text lies in `joined`."""
+        hits = [spans[0][0] for spans in self._words.spans(joined)]
+        hits += [spans[0][1] - 1 for spans in self._shapes.spans(joined)]
+        if not hits:
+            return
+        hits.sort()
+        done, current, first = -1, -1, 0
+        for hit in hits:
+            if hit < done:
+                continue
+            text = bisect.bisect_right(starts, hit) - 1
+            low, high = starts[max(text, 0)], ends[max(text, 0)]
+            if text < 0 or hit >= high:
+                # A hit may begin on the break before a text: it speaks of that text.
+                text += 1
+                if text >= len(starts):
+                    break
+                low, high = starts[text], ends[text]
+                hit = low
+            begin = max(low, joined.rfind(b"\n", low, hit) + 1)
+            end = self._end(joined, begin, hit, high)
+            if text == current and begin <= done + 1:
+                done = max(done, end)
+                continue
+            if current >= 0:
+                yield current, first, done
+            current, first, done = text, begin, end
+        if current >= 0:
+            yield current, first, done
+
+    def _end(self, joined: bytes, begin: int, hit: int, high: int) -> int:
+        """Where the close look ends: after the line that follows, or after the block that begins here."""
+        end = joined.find(b"\n", hit, high)
+        if end < 0:
+            return high
+        line = joined[begin:end]
+        more = _LINES_AFTER
+        if self._long_block.find(line) is not None:
+            more = _BLOCK_LINES
+        elif self._short_block.find(line) is not None:
+            more += 2
+        for _ in range(more):
+            end = joined.find(b"\n", end + 1, high)
+            if end < 0:
+                return high
+        return end

@@ -1,0 +1,166 @@
+"""Secrets in sentences: "the key in prod is …", "login with svc:…", "admin / …"."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from bot.trust.redaction import names, shapes
+from bot.trust.redaction.candidates import PROSE, Candidate, is_blank
+from bot.trust.redaction.keyed import word_before
+from bot.trust.redaction.scan import MASK, Engine, compile_pattern
+
+_NOUNS = (
+    r"(?i)\b(password|passwd|passphrase|passcode|passwort|kennwort|mot de passe|contrase.a|senha|pwd|pw|secret|token|key"
+    r"|apikey|credentials?|creds?|login|account|pin|otp|code|cookie|session id|session|licen[cs]e|seed|signature|sid)s?\b"
+)
+_SLASHED = r"(?i)\b(?:admin|administrator|root|user|guest|test|demo|[a-z][a-z0-9_.\-]{1,30})[ \t]+/[ \t]+[\"'`]?([^ \t\r\n\x00\"'`]{6,64})"
+_QUOTED = r"[ \t]*+(?:is|was|lautet|es|:|=|to)?+[ \t]*+[\"'`]([^\"'`\r\n\x00]{6,80})[\"'`]"
+_NUMBER = r"(?i)[^\r\n\x00.;0-9]{0,40}?\b(?:is|was|:|=)?[ \t]*+[\"'`]?([0-9]{4,8})\b"
+_WINDOW = 640
+_MOST_WORDS = 8
+_AROUND_WORD = b"\"'`()[]{}<>,;:!?*=."
+_OTHER_NOUNS = frozenset(
+    b"fingerprint fingerprints id ids name hash digest type checksum count version violates constraint server source store"
+    b" rotation bucket length size policy expired expires invalid index trace span commit build revision sha request"
+    b" requestid image pod container".split()
+)
+"""After one of these it is no longer the secret that is spoken of: "the key fingerprint is …"."""
+_OTHER_NAMES = (
+    b"trace",
+    b"span",
+    b"sha",
+    b"digest",
+    b"uuid",
+    b"etag",
+    b"request",
+    b"version",
+    b"image",
+    b"pod",
+    b"commit",
+)
+_ARROWS = frozenset((b"->", b"=>", b"=", b":", b"/", b"-", b"|", b"is:"))
+_PASSWORD_NOUNS = (b"pass", b"pwd", b"pw", b"kenn", b"mot", b"contra", b"senha")
+_LOGIN_NOUNS = (b"cred", b"login", b"account")
+
+
+class Sentences:
+    """Finds secrets that a sentence speaks of."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._nouns = compile_pattern(_NOUNS, engine)
+        self._slashed = compile_pattern(_SLASHED, engine)
+        self._quoted = compile_pattern(_QUOTED, engine)
+        self._number = compile_pattern(_NUMBER, engine)
+
+    def __call__(self, text: bytes) -> Iterator[Candidate]:
+        for spans in self._nouns.spans(text):
+            start, end = spans[0]
+            if text[end : end + 1] not in (b" ", b"\t", b"*", b"`", b")") or (start and text[start - 1] in b"_-./\"'"):
+                continue
+            noun = text[slice(*spans[1])].lower()
+            if noun == b"key" and word_before(text, start) in names.NOT_SECRET_KEYS:
+                continue
+            line_end = text.find(b"\n", end, end + _WINDOW)
+            window = text[end : line_end if line_end >= 0 else end + _WINDOW]
+            found = self._of(noun, window)
+            if found is not None:
+                yield Candidate(end + found[0], end + found[1], found[2], PROSE)
+        for spans in self._slashed.spans(text):
+            start, end = spans[1]
+            word = text[start:end].rstrip(b",.;:)")
+            if shapes.is_strong_password(word):
+                yield Candidate(start, start + len(word), "password", PROSE)
+
+    def _of(self, noun: bytes, window: bytes) -> tuple[int, int, str] | None:
+        if noun.startswith((b"pin", b"otp", b"code", b"passcode")):
+            number = self._number.find(window)
+            near = number is not None and number[0][0] == 0 and (noun != b"code" or number[1][0] <= 12)
+            if near and number is not None:
+                return (*number[1], "pin")
+            if not noun.startswith(b"passcode"):
+                return None
+        password = noun.startswith(_PASSWORD_NOUNS)
+        quoted = self._quoted.find(window) if password else None
+        if quoted is not None and quoted[0][0] == 0 and _is_quoted_password(window[slice(*quoted[1])]):
+            return (*quoted[1], "password")
+        if noun.startswith(b"seed"):
+            phrase = _seed_phrase(window)
+            if phrase is not None:
+                return phrase
+        return _first_secret_word(noun, window, password)
+
+
+def _is_quoted_password(content: bytes) -> bool:
+    if is_blank(content):
+        return False
+    words = content.split()
+    if len(words) == 1:
+        return not shapes.is_plain_words(content)
+    return 3 <= len(words) <= 8 and all(word.isalnum() for word in words) and any(c in b"0123456789" for c in content)
+
+
+def _seed_phrase(window: bytes) -> tuple[int, int, str] | None:
+    """BIP-39: 12 to 24 lower-case words of 3 to 8 letters, after "seed phrase:"."""
+    lead = window.find(b":") + 1 or window.find(b" is ") + 4
+    words = window[lead:].split() if lead > 3 and lead < 24 else []
+    count = next(
+        (i for i, word in enumerate(words) if not (word.isalpha() and word.islower() and 3 <= len(word) <= 8)),
+        len(words),
+    )
+    if count < 12:
+        return None
+    start = window.find(words[0], lead)
+    end = start
+    for word in words[: min(count, 24)]:
+        end = window.find(word, end) + len(word)
+    return start, end, "seed-phrase"
+
+
+def _first_secret_word(noun: bytes, window: bytes, password: bool) -> tuple[int, int, str] | None:
+    """The first word after the noun that is no plain word, if it looks like what the noun says."""
+    login = noun.startswith(_LOGIN_NOUNS)
+    at = 0
+    for count, word in enumerate(window.split(None, _MOST_WORDS + 2)[: _MOST_WORDS + 1]):
+        at = window.find(word, at)
+        begin, at = at, at + len(word)
+        if MASK in word:
+            return None
+        core = word.strip(_AROUND_WORD)
+        if not core or word in _ARROWS:
+            continue
+        start = begin + word.find(core)
+        tail = word[word.find(core) + len(core) :]
+        lower = core.lower()
+        if lower in _OTHER_NOUNS or (tail[:1] in (b":", b"=") and any(part in lower for part in _OTHER_NAMES)):
+            return None
+        if login:
+            secret = core.rpartition(b":")[2] if core.count(b":") == 1 and b"//" not in core else core
+            if shapes.is_strong_password(secret):
+                start += len(core) - len(secret)
+                return start, start + len(secret), "password"
+        elif password:
+            if shapes.is_password_like(core):
+                # A mark at the end may be the sentence's or the password's: the password's, if it has no full stop.
+                grown = len(tail) - len(tail.lstrip(b"!?*"))
+                return start, start + len(core) + grown, "password"
+        elif _token_like(core) or (core.startswith(b"http") and _secret_url(core)):
+            return start, start + len(core), "token"
+        plain = core.replace(b"-", b"").replace(b"'", b"").replace(b"/", b"")
+        if not plain.isalpha() and not (login and count < 4):
+            return None
+        if word[-1:] in b".;" or (count and b"=" in tail) or (tail[:1] in (b'"', b"'") and b":" in tail):
+            return None
+    return None
+
+
+def _token_like(word: bytes) -> bool:
+    if len(word) < 12 or is_blank(word) or b"(" in word or b"://" in word:
+        return False
+    if word[:7].lower() in (b"sha256:", b"sha512-", b"sha512:") or word.startswith((b"/", b"arn:")):
+        return False
+    return shapes.looks_random(word, 12)
+
+
+def _secret_url(url: bytes) -> bool:
+    parts = url.partition(b"://")[2].replace(b":", b"/").replace(b"@", b"/").replace(b"?", b"/").split(b"/")
+    return any(shapes.looks_random(part, 12) and not shapes.is_uuid(part) for part in parts)
