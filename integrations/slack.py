@@ -173,6 +173,7 @@ class SlackDirectory:
     def __init__(self, client: AsyncWebClient) -> None:
         self._client = client
         self._team: str | None = None
+        self._tells_guests: bool | None = None
 
     async def team_id(self) -> str:
         if self._team is None:
@@ -185,14 +186,20 @@ class SlackDirectory:
         asked_at, own = datetime.now(UTC), await self.team_id()
         found: list[Person] = []
         async for page in _pages(self._client.users_list, "members"):
+            self._tells_guests = bool(self._tells_guests) or _tells_guests(page)
             found += [person_of(one, own, asked_at) for one in page]
-        return found
+        return found if self._tells_guests else [_as_told(one, own) for one in found]
 
     async def person(self, person_id: str) -> Person:
         asked_at, own = datetime.now(UTC), await self.team_id()
         async with _one_call():
             answer = await self._client.users_info(user=person_id)
-            return person_of(answer["user"], own, asked_at)
+            found = person_of(answer["user"], own, asked_at)
+        if found.kind == "unknown" and self._tells_guests is None:
+            async for page in _pages(self._client.users_list, "members"):
+                self._tells_guests = _tells_guests(page)
+                break
+        return found if self._tells_guests is not False else _as_told(found, own)
 
     async def groups(self) -> Mapping[str, frozenset[str]]:
         async with _one_call():
@@ -240,11 +247,22 @@ def person_of(user: Mapping[str, Any], own_team: str, seen_at: datetime) -> Pers
         kind = "single_channel_guest"
     elif flags[0]:
         kind = "guest"
-    elif team == own_team or all(flag is False for flag in flags):
+    elif team == own_team and all(flag is False for flag in flags):
         kind = "full"
     return Person(
         id=str(user["id"]), email=email, kind=kind, active=not user.get("deleted", False), team_id=team, seen_at=seen_at
     )
+
+
+def _tells_guests(users: Sequence[Any]) -> bool:
+    """Whether this server knows guests at all: Slack says so of every active user, some local servers of none."""
+    return any("is_restricted" in user for user in users)
+
+
+def _as_told(person: Person, own_team: str) -> Person:
+    """On a server without guests, whoever is of the workspace is a full member of it."""
+    mine = person.kind == "unknown" and person.team_id == own_team
+    return person.model_copy(update={"kind": "full"}) if mine else person
 
 
 def channel_of(channel: Mapping[str, Any]) -> Channel:

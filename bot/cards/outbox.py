@@ -17,7 +17,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, Protocol
 
 from bot import telemetry
@@ -32,6 +32,7 @@ from integrations.ports import Message, Posted, Poster
 log = logging.getLogger(__name__)
 
 PERMIT_AGE = timedelta(seconds=60)
+_NEVER_PERMITTED = datetime(1970, 1, 1, tzinfo=UTC)
 BACKOFF_SECONDS = (1.0, 2.0, 4.0, 8.0, 15.0)
 FAILED_AGAIN_SECONDS = 300.0
 """How long a channel that refuses us is left alone."""
@@ -145,6 +146,8 @@ class Outbox:
     ) -> None:  # fmt: skip
         now = self._clock.now()
         row = self._row(tx, target, part)
+        if row is not None and row["permitted_at"] and to_time(row["permitted_at"]) > permitted_at:
+            permitted_at = _NEVER_PERMITTED  # made for earlier readers than the state it replaces: permit it again
         values: dict[str, Any] = {"version": version, "state": state, "permitted_at": permitted_at, "updated_at": now}
         due = max(not_before_at or now, to_time(row["next_attempt_at"]) if row and row["next_attempt_at"] else now)
         values["next_attempt_at"] = due if row is None or row["status"] != "failed" else now

@@ -29,7 +29,7 @@ from bot.incidents.book import Book, checked_of, incident_of
 from bot.incidents.routing import Routing
 from bot.store.values import to_time
 from bot.triage.collect import Collector
-from bot.triage.permit import Permitted, fallback_incident, permit
+from bot.triage.permit import Permitted, fallback_incident, permit, permit_ranked, permit_released
 from bot.triage.record import record_triage
 from bot.trust.audience import Audience, AudienceUnknown
 from bot.types import Ranked, Rejected, Released, SourceStatus
@@ -257,7 +257,14 @@ class TriageFlow:
         )
         seconds = max(0.0, (now - datetime.fromisoformat(route["received_at"])).total_seconds())
         why = HELD_OUT if route["arm"] == "facts" else ""
-        fresh = from_ranked(ranked, links=self._parts.link_hosts, facts_seconds=round(seconds, 1), no_summary=why)
+        shown = await self._for_now(ranked, route["channel"])
+        fresh = from_ranked(
+            shown,
+            links=self._parts.link_hosts,
+            facts_seconds=round(seconds, 1),
+            no_summary=why,
+            narrowed=_narrower(shown, ranked),
+        )
 
         def transform(before: CardState | None) -> CardState:
             if withdraw and before is not None and before.summary is not None:
@@ -265,7 +272,7 @@ class TriageFlow:
             return fresh.after(before)
 
         target = target_of(incident_id)
-        version = await self._parts.cards.change(target, route["channel"], transform, permitted_at=ranked.permitted_at)
+        version = await self._parts.cards.change(target, route["channel"], transform, permitted_at=shown.permitted_at)
         out = await self._parts.cards.wait_for(target, version, self._parts.timeouts.publish_wait)
         telemetry.histogram(telemetry.FACTS_SECONDS).record(seconds)
         return {"version": version, "out": out, "seconds": round(seconds, 3)}
@@ -276,6 +283,7 @@ class TriageFlow:
         """compose → infer → check, if this arm has a model."""
         if route["arm"] == "facts":
             return Rejected(outcome="off", reason=HELD_OUT).model_dump(mode="json")
+        ranked = await self._for_now(ranked, route["channel"])
         if ranked.fallback is not None:
             return Rejected(outcome="off", reason="nothing that everyone here may read").model_dump(mode="json")
         checked = await self._parts.summarise(ranked, triage_id=f"{incident_id}/{n}", step=step)
@@ -297,15 +305,22 @@ class TriageFlow:
         received_at = to_time(json.loads(row["timings"])["received_at"])
         seconds = round((self._parts.clock.now() - received_at).total_seconds(), 1)
         ranked = Ranked.model_validate_json(row["ranked"])
+        now = await self._for_now(ranked, row["channel"])
+        narrower = _narrower(now, ranked)
+        allowed = permit_released(checked, ranked, now)
 
         def transform(before: CardState | None) -> CardState:
-            state = before or from_ranked(ranked, links=self._parts.link_hosts)
-            if state.fallback is not None:
+            state = before or from_ranked(now, links=self._parts.link_hosts)
+            if narrower:
+                state = from_ranked(now, links=self._parts.link_hosts, narrowed=True).after(
+                    before and before.without_summary("")
+                )
+            if state.fallback is not None or allowed is None:
                 return state
-            return state.with_summary(checked, seconds=seconds)
+            return state.with_summary(allowed, seconds=seconds)
 
         target = target_of(incident_id)
-        version = await self._parts.cards.change(target, row["channel"], transform, permitted_at=ranked.permitted_at)
+        version = await self._parts.cards.change(target, row["channel"], transform, permitted_at=now.permitted_at)
         out = await self._parts.cards.wait_for(target, version, self._parts.timeouts.publish_wait)
         return {"version": version, "out": out, "seconds": seconds}
 
@@ -314,6 +329,13 @@ class TriageFlow:
         return await record_triage(
             self._book, self._parts.cards, self._parts.clock, incident_id, n, checked, shadow=self._parts.shadow
         )
+
+    async def _for_now(self, ranked: Ranked, channel: str) -> Ranked:
+        """What the readers of this moment may read of it: somebody may have joined since it was gathered."""
+        incident = await self._incident(ranked.incident.id)
+        audience = await self._parts.directory.audience(channel, self._parts.timeouts.permit)
+        readers = self._parts.collector.alert_readers(incident)
+        return permit_ranked(ranked, audience, readers, self._parts.clock.now())
 
     async def _incident(self, incident_id: str) -> Incident:
         incident = await self._book.incident(incident_id)
@@ -325,6 +347,11 @@ class TriageFlow:
 def _collecting_first(first: CardState, before: CardState | None) -> CardState:
     """A card that already stands is not taken back to `collecting`."""
     return first if before is None else before
+
+
+def _narrower(now: Ranked, before: Ranked) -> bool:
+    """Whether readers joined who may see less."""
+    return before.fallback is None and (now.fallback is not None or len(now.evidence) < len(before.evidence))
 
 
 def _first_suspect(ranked: Ranked) -> str | None:

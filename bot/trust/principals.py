@@ -176,12 +176,14 @@ class Principals:
         return Principal(person.id, shared.setdefault(key, key))
 
     def _why_unknown(self, person: Person) -> str:
+        if not is_fresh(person.seen_at, self.now, self._people_limit):
+            return f"was last looked up more than {_span(self._people_limit)} ago"
+        if not person.active:
+            return ""  # whoever left reads nothing, and directories tell little of them
         if person.kind == "unknown":
             return "has a status that the directory does not tell (member, guest or outsider)"
         if person.team_id is None and person.kind != "stranger":
             return "belongs to a workspace that the directory does not tell"
-        if not is_fresh(person.seen_at, self.now, self._people_limit):
-            return f"was last looked up more than {_span(self._people_limit)} ago"
         return ""
 
     def _grants(self, snapshot: Snapshot, limits: Limits) -> dict[str, set[str]]:

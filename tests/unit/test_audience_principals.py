@@ -37,6 +37,7 @@ def principals(*people: Person, now: datetime = NOW, limits: Limits | None = Non
         (person("U1", "bot", team_id="T2"), {WORLD}),
         (person("U1", "bot"), set()),
         (person("U1", active=False), set()),
+        (person("U1", "unknown", active=False, team_id=None), set()),
     ],
 )
 def test_kind_decides_the_built_in_groups(one: Person, groups: set[str]) -> None:

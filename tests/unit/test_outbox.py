@@ -215,6 +215,18 @@ async def test_a_state_that_was_permitted_a_minute_ago_is_permitted_again_first(
     assert "narrowed" in card["text"]
 
 
+async def test_a_state_made_for_earlier_readers_than_the_one_it_replaces_is_permitted_again(bench):
+    earlier = bench.clock.now()
+    bench.clock.advance(1)
+    await bench.want(FACTS.model_copy(update={"headline": "narrowed"}))
+    summary = FACTS.model_copy(update={"headline": "for those who were there before"})
+    await bench.outbox.change("incident:P1", "C1", lambda _: summary, permitted_at=earlier)
+    await bench.settle()
+    assert bench.repermitted == ["incident:P1"]
+    (card,) = bench.slack.cards()
+    assert "narrowed" in card["text"]
+
+
 @pytest.mark.parametrize("where", [None, "note.before_send", "note.after_send", "note.recorded"])
 async def test_when_slack_is_down_for_a_minute_one_note_is_written_and_one_card_when_it_is_back(bench, where):
     bench.kill_at = where
