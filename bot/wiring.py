@@ -15,7 +15,6 @@ from functools import partial
 from urllib.parse import urlsplit
 
 import uvicorn
-from slack_sdk.web.async_client import AsyncWebClient
 from starlette.applications import Starlette
 
 from bot.cards.outbox import Outbox, OutboxLimits
@@ -49,7 +48,7 @@ from integrations.pagerduty import PagerDuty, PagerDutyDoor
 from integrations.ports import SignalDoor, Source
 from integrations.prometheus import Prometheus
 from integrations.records import Batch, Incident, Readers, ServiceNames, Signal
-from integrations.slack import ChannelNames, SlackDirectory, SlackPoster, web_client
+from integrations.slack import ChannelNames, SlackDirectory, SlackPoster, SlackWeb, web_client
 
 log = logging.getLogger(__name__)
 
@@ -257,13 +256,13 @@ _Maker = Callable[[Settings, str, SourceSection, Egress, AsyncExitStack], Source
 _MAKERS: dict[str, _Maker] = {"jaeger": _jaeger, "prometheus": _prometheus}
 
 
-async def _slack(settings: Settings, egress: Egress, stack: AsyncExitStack) -> AsyncWebClient:
+async def _slack(settings: Settings, egress: Egress, stack: AsyncExitStack) -> SlackWeb:
     token = settings.secrets.slack_bot_token
     if token is None:
         raise ConfigurationError(["SLACK_BOT_TOKEN is not set; it is the app's bot token (xoxb-…)"])
     session = aiohttp_session(egress, "slack")
     stack.push_async_callback(session.close)
-    return web_client(token.get_secret_value(), settings.secrets.slack_api_url, session)
+    return SlackWeb(web_client(token.get_secret_value(), settings.secrets.slack_api_url, session))
 
 
 async def _no_experiment(incident: Incident, unit_id: str | None) -> tuple[str | None, str | None]:

@@ -6,9 +6,10 @@ import asyncio
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 from integrations.errors import IntegrationError, Refused, Unavailable
-from integrations.ports import Completion, PromptRequest
+from integrations.ports import Completion, Message, Posted, PromptRequest
 from integrations.records import Channel, Person
 
 
@@ -127,3 +128,71 @@ class ScriptedModel:
             tokens_out=len(line) // 4,
             finish_reason="stop",
         )
+
+
+@dataclass
+class FakeMessage:
+    """A message as it stands in a `FakePoster`; `edits` counts its updates."""
+
+    posted: Posted
+    message: Message
+    edits: int = 0
+
+
+@dataclass
+class FakePoster:
+    """A `Poster` with a memory. Set its fields to let it fail before or after a message went out.
+
+    `failing` are raised one a call, before any effect; `lost_answers` posts and edits take effect and their answer is
+    lost; `down` answers nothing at all; messages with a kind of block in `refused_kinds` are `invalid_blocks`; `calls`
+    are the methods in order. Timestamps start at `started_at` and rise by a second a message.
+    """
+
+    started_at: datetime = datetime(2026, 11, 23, 14, 2, 10, tzinfo=UTC)
+    messages: list[FakeMessage] = field(default_factory=list)
+    failing: list[IntegrationError] = field(default_factory=list)
+    lost_answers: int = 0
+    down: bool = False
+    refused_kinds: frozenset[str] = frozenset()
+    deleted: set[str] = field(default_factory=set)
+    """Timestamps of messages that somebody deleted."""
+    calls: list[str] = field(default_factory=list)
+
+    async def post(self, message: Message) -> Posted:
+        self._begin("post", message)
+        ts = f"{self.started_at.timestamp() + len(self.messages):.0f}.{len(self.messages):06d}"
+        posted = Posted(message.channel, ts)
+        self.messages.append(FakeMessage(posted, message))
+        self._end()
+        return posted
+
+    async def update(self, posted: Posted, message: Message) -> None:
+        self._begin("update", message)
+        found = next((one for one in self.messages if one.posted == posted), None)
+        if found is None or posted.ts in self.deleted:
+            raise Refused("slack", "chat.update: message_not_found", code="message_not_found")
+        found.message, found.edits = message, found.edits + 1
+        self._end()
+
+    async def find(self, channel: str, mark: str, since: datetime, thread_ts: str | None) -> Posted | None:
+        self._begin("find", None)
+        for one in reversed(self.messages):
+            if one.posted.channel != channel or one.message.mark != mark or one.posted.ts in self.deleted:
+                continue
+            if one.message.thread_ts == thread_ts and float(one.posted.ts) >= since.timestamp():
+                return one.posted
+        return None
+
+    def _begin(self, call: str, message: Message | None) -> None:
+        self.calls.append(call)
+        if self.failing:
+            raise self.failing.pop(0)
+        if self.down:
+            raise Unavailable("slack", "no connection")
+        if message is not None and any(block.get("type") in self.refused_kinds for block in message.blocks):
+            raise Refused("slack", "invalid_blocks", code="invalid_blocks")
+
+    def _end(self) -> None:
+        if self.lost_answers:
+            self.lost_answers -= 1
+            raise Unavailable("slack", "no answer in 10 s", answer_lost=True)

@@ -1,0 +1,9 @@
+"""Slack: what the outbox posts through, the directory of people and channels, and the signature of its requests."""
+
+from integrations.slack.channels import ChannelNames
+from integrations.slack.directory import SlackDirectory
+from integrations.slack.poster import SlackPoster
+from integrations.slack.signature import verify_signature
+from integrations.slack.web import SlackWeb, web_client
+
+__all__ = ["ChannelNames", "SlackDirectory", "SlackPoster", "SlackWeb", "verify_signature", "web_client"]

@@ -1,0 +1,61 @@
+"""A channel's id by its name, as settings and people write it."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from integrations.errors import Denied, IntegrationError
+from integrations.slack.web import SYSTEM, SlackWeb
+
+_ID = re.compile(r"[CGD][A-Z0-9]{2,20}\Z")
+MAX_WAIT_SECONDS = 60.0
+
+
+class ChannelNames:
+    """`#payments` → `C0123`: first among the channels that the app is in, then among all that it can see."""
+
+    def __init__(self, web: SlackWeb) -> None:
+        self._web = web
+        self._ids: dict[str, str] = {}
+        self._reading = asyncio.Lock()
+
+    async def channel_id(self, name: str) -> str:
+        """The id; a name that cannot be resolved now is returned as it is, since Slack takes names where it posts."""
+        try:
+            return await self.find(name)
+        except IntegrationError:
+            return name
+
+    async def find(self, name: str) -> str:
+        """The id. Raises Denied for a name that the app cannot see, with what to do; else what a call raises."""
+        if _ID.match(name):
+            return name
+        wanted = name.strip().removeprefix("#").lower()
+        async with self._reading:
+            if wanted not in self._ids:
+                await self._look_up(wanted)
+        if wanted not in self._ids:
+            raise Denied(SYSTEM, f"no channel {name!r} that the app can see: create it, or invite the app to it")
+        return self._ids[wanted]
+
+    async def _look_up(self, wanted: str) -> None:
+        params = {"types": "public_channel,private_channel", "exclude_archived": "true"}
+        try:
+            await self._read("users.conversations", params)
+        except Denied as refused:
+            if "unknown_method" not in refused.message:  # some servers know only the other list
+                raise
+        if wanted not in self._ids:
+            await self._read("conversations.list", params)
+
+    async def _read(self, method: str, params: Mapping[str, Any]) -> None:
+        async for page in self._web.pages(method, "channels", params, limit=900, wait_seconds=MAX_WAIT_SECONDS):
+            for channel in page:
+                if not isinstance(channel, Mapping):
+                    continue
+                name, channel_id = channel.get("name"), channel.get("id")
+                if isinstance(name, str) and isinstance(channel_id, str) and name and _ID.match(channel_id):
+                    self._ids[name.lower()] = channel_id
