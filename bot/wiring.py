@@ -42,6 +42,7 @@ from bot.trust.redaction.values import redact_value
 from bot.types import Ranked, Rejected, Released
 from bot.web.app import create_app
 from integrations.asking import Access, ServiceRule
+from integrations.github import GitHub
 from integrations.http import Egress, aiohttp_session
 from integrations.jaeger import Jaeger
 from integrations.pagerduty import PagerDuty, PagerDutyDoor
@@ -252,8 +253,18 @@ def _prometheus(settings: Settings, name: str, source: SourceSection, egress: Eg
     return made
 
 
+def _github(settings: Settings, name: str, source: SourceSection, egress: Egress, stack: AsyncExitStack) -> Source:
+    made = GitHub(
+        name=name, url=source.url or settings.secrets.github_api_url, token=_token(settings, name, "github"),
+        egress=egress, access=access_of(settings, source), deadline_seconds=source.deadline_seconds,
+        repositories=source.allow.repositories,
+    )  # fmt: skip
+    stack.push_async_callback(made.aclose)
+    return made
+
+
 _Maker = Callable[[Settings, str, SourceSection, Egress, AsyncExitStack], Source]
-_MAKERS: dict[str, _Maker] = {"jaeger": _jaeger, "prometheus": _prometheus}
+_MAKERS: dict[str, _Maker] = {"github": _github, "jaeger": _jaeger, "prometheus": _prometheus}
 
 
 async def _slack(settings: Settings, egress: Egress, stack: AsyncExitStack) -> SlackWeb:
