@@ -6,9 +6,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import secrets
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+import signal
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -412,26 +414,41 @@ async def _not_ready(outbox: Outbox) -> Mapping[str, str]:
     return {"outbox": f"{waiting} posts wait"} if waiting > 1000 else {}
 
 
-async def serve(settings: Settings) -> None:
+class _Server(uvicorn.Server):
+    """uvicorn without its own signal handling: it would end the process by the signal once more."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+async def serve(settings: Settings, *, checkpoint: Checkpoint | None = None) -> None:
     """Run until SIGTERM or SIGINT; what is in flight stays durable and goes on at the next start."""
     async with AsyncExitStack() as stack:
-        app = await build(settings, stack)
-        server = uvicorn.Server(
+        app = await build(settings, stack, checkpoint=checkpoint)
+        server = _Server(
             uvicorn.Config(
                 app.web, host=settings.secrets.bind, port=settings.secrets.port, log_level="warning", access_log=False,
-                timeout_keep_alive=75, lifespan="off",
+                timeout_keep_alive=75, lifespan="off", log_config=None,
             )
         )  # fmt: skip
-        loops = [asyncio.ensure_future(loop()) for loop in app.loops.values()]
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        tasks = {name: asyncio.ensure_future(loop()) for name, loop in app.loops.items()}
+        tasks["web"] = asyncio.ensure_future(server.serve())
+        tasks["stop"] = asyncio.ensure_future(stop.wait())
         log.info("listening on http://%s:%s", settings.secrets.bind, settings.secrets.port)
-        ended = asyncio.ensure_future(server.serve())
         try:
-            await asyncio.wait([ended, *loops], return_when=asyncio.FIRST_COMPLETED)
-            for loop in loops:
-                if loop.done() and loop.exception() is not None:
-                    raise SitrepError(f"a part of Sitrep ended: {type(loop.exception()).__name__}")
+            await asyncio.wait(tasks.values(), return_when=asyncio.FIRST_COMPLETED)
+            for name, task in tasks.items():
+                if name != "stop" and task.done():
+                    failed = None if task.cancelled() else task.exception()
+                    why = f"with {type(failed).__name__}" if failed else "by itself"
+                    raise SitrepError(f"the {name} part ended {why}; is port {settings.secrets.port} free?")
         finally:
             server.should_exit = True
-            for loop in loops:
-                loop.cancel()
-            await asyncio.gather(ended, *loops, return_exceptions=True)
+            await asyncio.wait([tasks["web"]], timeout=5)
+            for task in tasks.values():
+                task.cancel()
+            await asyncio.gather(*tasks.values(), return_exceptions=True)

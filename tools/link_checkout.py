@@ -11,7 +11,8 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 COMMAND = """#!{python}
 import sys
 from bot.cli import main
-sys.exit(main())
+if __name__ == "__main__":  # a worker process imports this file again
+    sys.exit(main())
 """
 
 
