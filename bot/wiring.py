@@ -435,7 +435,9 @@ async def serve(settings: Settings, *, checkpoint: Checkpoint | None = None) -> 
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
-        tasks = {name: asyncio.ensure_future(loop()) for name, loop in app.loops.items()}
+        tasks: dict[str, asyncio.Future[object]] = {
+            name: asyncio.ensure_future(loop()) for name, loop in app.loops.items()
+        }
         tasks["web"] = asyncio.ensure_future(server.serve())
         tasks["stop"] = asyncio.ensure_future(stop.wait())
         log.info("listening on http://%s:%s", settings.secrets.bind, settings.secrets.port)

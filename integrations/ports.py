@@ -18,10 +18,16 @@ from integrations.records import Alert, Channel, Findings, Incident, Person, Que
 class Source(Protocol):
     """Fetches evidence and telemetry about an incident from one system."""
 
-    name: str
-    """The section's name in `[sources]`; stands on the card."""
-    kind: str
-    deadline_seconds: float
+    @property
+    def name(self) -> str:
+        """The section's name in `[sources]`; stands on the card."""
+        ...
+
+    @property
+    def kind(self) -> str: ...
+
+    @property
+    def deadline_seconds(self) -> float: ...
 
     async def fetch(self, question: Question) -> Findings:
         """Raises Unavailable, Denied or Malformed."""

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 
 from bot.cards.state import CardState, from_ranked
 from bot.clock import ManualClock
@@ -58,7 +59,6 @@ async def replay(
     redactor: Redactor,
     *,
     summarise: Callable[[Ranked], Awaitable[Released | Rejected]] | None = None,
-    links: Sequence[str] = (),
 ) -> Replayed:
     """collect → permit → redact → rank → (compose → infer → check) → card."""
     timings: dict[str, float] = {}
@@ -80,7 +80,8 @@ async def replay(
         with _timed(timings, "infer"):
             checked = await summarise(ranked)
     with _timed(timings, "render"):
-        card = from_ranked(ranked, links=links, no_summary="" if checked else NO_MODEL)
+        hosts = {parts.hostname for item in ranked.evidence if (parts := urlsplit(item.url)).hostname}
+        card = from_ranked(ranked, links=sorted(filter(None, hosts)), no_summary="" if checked else NO_MODEL)
         if checked is not None:
             card = card.with_summary(checked)
     return Replayed(ranked, card, checked, timings)
