@@ -1,7 +1,8 @@
 """`Directory` on Slack: people, user groups, channels and their members. Each answer is complete or raises.
 
 A person whose flags are absent, or whose team is another, is never a full member (docs.slack.dev/reference/objects/
-user-object): absent flags say nothing, they do not say "no guest".
+user-object): absent flags say nothing, they do not say "no guest". Slack says so of every active user; a local server
+that says it of none knows neither guests nor shared channels, and there, and only there, absent means no.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ PEOPLE_PAGE = 900
 MEMBERS_PAGE = 200
 MAX_WAIT_SECONDS = 120.0
 """All rate limits together that one list may wait out."""
+SHARE_FLAGS = ("is_shared", "is_ext_shared", "is_org_shared")
 _USER = re.compile(r"[A-Z0-9]{2,40}\Z")
 Kind = Literal["full", "guest", "single_channel_guest", "stranger", "bot", "unknown"]
 
@@ -32,6 +34,7 @@ class SlackDirectory:
     def __init__(self, web: SlackWeb, *, now: Now = utc_now) -> None:
         self._web = web
         self._now = now
+        self._tells_guests: bool | None = None
 
     async def team_id(self) -> str:
         team = (await self._web.identity()).get("team_id")
@@ -44,10 +47,13 @@ class SlackDirectory:
         people: dict[str, Person] = {}
         pages = self._web.pages("users.list", "members", {}, limit=PEOPLE_PAGE, wait_seconds=MAX_WAIT_SECONDS)
         async for page in pages:
+            self._tells_guests = bool(self._tells_guests) or _tells_guests(page)
             for found in page:
                 person = person_of(found, team, asked_at)
                 people[person.id] = person
-        return tuple(people.values())
+        if self._tells_guests:
+            return tuple(people.values())
+        return tuple(_without_guests(person, team) for person in people.values())
 
     async def person(self, person_id: str) -> Person:
         team, asked_at = await self.team_id(), self._now()
@@ -55,7 +61,19 @@ class SlackDirectory:
         person = person_of(data.get("user"), team, asked_at)
         if person.id != person_id:
             raise Malformed(SYSTEM, "users.info: an answer about somebody else")
+        if person.kind == "unknown" and person.active and not await self._knows_guests():
+            return _without_guests(person, team)
         return person
+
+    async def _knows_guests(self) -> bool:
+        if self._tells_guests is None:
+            pages = self._web.pages("users.list", "members", {}, limit=PEOPLE_PAGE, wait_seconds=MAX_WAIT_SECONDS)
+            tells = False
+            async for page in pages:
+                if tells := _tells_guests(page):
+                    break
+            self._tells_guests = tells
+        return self._tells_guests
 
     async def groups(self) -> Mapping[str, frozenset[str]]:
         data = await self._web.call("usergroups.list", params={"include_users": "true", "include_count": "true"})
@@ -87,6 +105,8 @@ class SlackDirectory:
         found = data.get("channel")
         if not isinstance(found, Mapping) or found.get("id") != channel_id:
             raise Malformed(SYSTEM, "conversations.info: no such channel in the answer")
+        if not any(name in found for name in SHARE_FLAGS) and not await self._knows_guests():
+            found = {**found, "is_shared": False}
         return channel_of(found)
 
     async def members(self, channel_id: str) -> frozenset[str]:
@@ -135,12 +155,22 @@ def _kind(found: Mapping[str, Any], team_id: str) -> Kind:
     return "full"
 
 
+def _tells_guests(users: Sequence[Any]) -> bool:
+    return any(isinstance(user, Mapping) and "is_restricted" in user for user in users)
+
+
+def _without_guests(person: Person, team_id: str) -> Person:
+    """On a server that knows no guests, whoever belongs to the workspace is a full member."""
+    mine = person.kind == "unknown" and person.team_id == team_id
+    return person.model_copy(update={"kind": "full"}) if mine else person
+
+
 def channel_of(found: Mapping[str, Any]) -> Channel:
     """A conversation object as a `Channel`; every flag that would open it must be there. Raises Malformed."""
     private = found.get("is_private")
     if found.get("is_im") is True or found.get("is_mpim") is True:
         private = True
-    flags = [found.get(name) for name in ("is_shared", "is_ext_shared", "is_org_shared")]
+    flags = [found.get(name) for name in SHARE_FLAGS]
     if not isinstance(private, bool) or not any(isinstance(flag, bool) for flag in flags):
         raise Malformed(SYSTEM, "conversations.info: a channel that does not say whether it is private or shared")
     waiting = (found.get("pending_shared"), found.get("pending_connected_team_ids"))

@@ -342,8 +342,30 @@ async def test_people_are_what_their_flags_say(name: str, wire: Any, connect: An
 async def test_a_flag_that_is_absent_makes_nobody_a_full_member(flag: str, wire: Any, connect: Any) -> None:
     sample = wire("slack", "made_users_info_full_member")["made_users_info_full_member.json"]
     user = {name: value for name, value in sample["user"].items() if name != flag}
-    found = await (await directory(connect, users_info=ok(user=user))).person(user["id"])
+    everybody = ok(members=[sample["user"]])
+    found = await (await directory(connect, users_info=ok(user=user), users_list=everybody)).person(user["id"])
     assert found.kind == "unknown"
+    (listed, _) = await (
+        await directory(connect, users_list=ok(members=[user, sample["user"] | {"id": "U2"}]))
+    ).people()
+    assert listed.kind == "unknown"
+
+
+PLAIN = {"id": "U1", "team_id": "T012AB3C4", "deleted": False, "is_bot": False, "profile": {}}
+"""A user as a local server tells it, which knows no guests."""
+
+
+async def test_on_a_server_without_guests_its_people_are_full_members_and_its_channels_unshared(connect: Any) -> None:
+    foreign = PLAIN | {"id": "U2", "team_id": "T9"}
+    channel = {"id": "C1", "name": "payments", "is_private": True}
+    answers = {
+        "users_list": ok(members=[PLAIN, foreign]), "users_info": ok(user=PLAIN),
+        "conversations_info": ok(channel=channel),
+    }  # fmt: skip
+    people = await (await directory(connect, **answers)).people()
+    assert [one.kind for one in people] == ["full", "stranger"]
+    assert (await (await directory(connect, **answers)).person("U1")).kind == "full"
+    assert not (await (await directory(connect, **answers)).channel("C1")).shared
 
 
 async def test_somebody_without_the_deleted_flag_is_not_active(wire: Any, connect: Any) -> None:
@@ -443,8 +465,9 @@ async def test_what_a_channel_says_of_itself_is_kept(change: Any, field_name: st
      {"id": "C1", "is_private": False}, {"id": "C1", "is_private": "no", "is_shared": False}],
 )  # fmt: skip
 async def test_a_channel_that_does_not_say_what_it_is_is_malformed(channel: Any, connect: Any) -> None:
+    knows_guests = ok(members=[PLAIN | {"is_restricted": False}])
     with pytest.raises(Malformed):
-        await (await directory(connect, conversations_info=ok(channel=channel))).channel("C1")
+        await (await directory(connect, conversations_info=ok(channel=channel), users_list=knows_guests)).channel("C1")
 
 
 async def test_the_workspace_is_asked_for_once(connect: Any) -> None:
