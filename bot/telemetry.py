@@ -102,6 +102,7 @@ HIDDEN = "sitrep.items_hidden"
 OUTBOX_WAIT = "sitrep.outbox.wait"
 POSTS = "sitrep.posts"
 EGRESS = "sitrep.egress.requests"
+RECHECKS = "sitrep.rechecks"
 
 COUNTERS: dict[str, tuple[str, str]] = {
     MODEL_COST: ("{USD}", "Money settled for model calls, by use, model and prompt"),
@@ -120,6 +121,7 @@ COUNTERS: dict[str, tuple[str, str]] = {
     SOURCE_FAILURES: ("{call}", "Sources that failed or were late"),
     HIDDEN: ("{item}", "Items that an audience may not read"),
     POSTS: ("{post}", "Messages posted and edited, by part and result"),
+    RECHECKS: ("{card}", "Cards permitted again because of their readers, by sitrep.reason"),
     EGRESS: ("{request}", "Outbound requests by host, caller and verdict"),
 }
 HISTOGRAMS: dict[str, tuple[str, str]] = {

@@ -22,6 +22,7 @@ from starlette.applications import Starlette
 from bot.cards.outbox import Outbox, OutboxLimits
 from bot.clock import Clock, SystemClock
 from bot.errors import ConfigurationError, SitrepError
+from bot.flows.audience import AudienceEvents
 from bot.flows.engine import Engine
 from bot.flows.refresh import RefreshFlow
 from bot.flows.rounds import Rounds
@@ -175,6 +176,8 @@ class App:
     directory: DirectoryCache
     parts: Parts
     refresh: RefreshFlow
+    readers: AudienceEvents
+    """What the doors tell about who reads what."""
     web: Starlette
     loops: dict[str, Callable[[], Awaitable[None]]]
 
@@ -383,7 +386,8 @@ async def build(settings: Settings, stack: AsyncExitStack, *, checkpoint: Checkp
     await worker.warm()
     await engine.launch()
     stack.push_async_callback(engine.close)
-    rounds = Rounds(parts, engine, directory, start, recheck_seconds=file.timeouts.recheck_seconds)
+    readers = AudienceEvents(store, file.workspace, directory, clock, start)
+    rounds = Rounds(parts, engine, directory, readers, recheck_seconds=file.timeouts.recheck_seconds)
     views = Views(parts, triage)
     web = create_app(
         doors=_doors(settings),
@@ -396,11 +400,12 @@ async def build(settings: Settings, stack: AsyncExitStack, *, checkpoint: Checkp
         tokens=[(name, token.get_secret_value()) for name, token in settings.secrets.api_tokens],
         incident_view=IncidentView(views, {n: frozenset(t.groups) for n, t in file.tokens.items()}).view,
     )
-    app = App(settings, clock, store, book, engine, outbox, drainer, directory, parts, refresh, web, {})
+    app = App(settings, clock, store, book, engine, outbox, drainer, directory, parts, refresh, readers, web, {})
     app.loops = {
         "drainer": drainer.run,
         "outbox": outbox.run,
         "rounds": rounds.run,
+        "readers": readers.run,
     }
     if pagerduty is not None:
         every = file.timeouts.poll_seconds if file.pagerduty.intake == "poll" else file.timeouts.reconcile_seconds

@@ -110,7 +110,12 @@ class Outbox:
             row = self._row(tx, target, "card")
             before = CardState.model_validate_json(row["state"]) if row else None
             after = transform(before)
-            if row is not None and after == before:
+            if row is not None and after == before:  # the same, and allowed to the readers of now
+                tx.execute(
+                    "UPDATE posts SET permitted_at = :at"
+                    " WHERE workspace_id = :w AND target = :t AND permitted_at < :at",
+                    {"at": permitted_at, "w": self._workspace_id, "t": target},
+                )
                 return int(row["version"])
             posted = row is not None and (row["ts"] is not None or row["status"] == "sending")
             version = int(row["version"]) + 1 if row else 1

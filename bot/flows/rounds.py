@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
+from functools import partial
 
 from bot.cards.state import CardState, from_ranked
+from bot.flows.audience import AudienceEvents
 from bot.flows.engine import Engine
 from bot.flows.triage import Parts, target_of
 from bot.incidents.book import Book
-from bot.incidents.intake import Start
-from bot.store.values import to_text
 from bot.triage.permit import fallback_incident
 from bot.trust.directory import DirectoryCache
+from bot.trust.recheck import EventKind
 from bot.types import Ranked, SourceStatus
 
 log = logging.getLogger(__name__)
 
 SET_ASIDE = "this triage failed five times and was set aside; the incident itself is linked"
-CHECKED_FOR = timedelta(days=30)
 ROUND_SECONDS = 30.0
 
 
@@ -31,19 +30,20 @@ class Rounds:
         parts: Parts,
         engine: Engine,
         directory: DirectoryCache,
-        start: Callable[[Start], Awaitable[None]],
+        readers: AudienceEvents,
         *,
         recheck_seconds: float = 3600.0,
     ) -> None:
         self._parts = parts
         self._engine = engine
         self._directory = directory
-        self._start = start
+        self._readers = readers
         self._recheck_seconds = recheck_seconds
 
     async def run(self) -> None:
         """At start-up at once, then for ever."""
         clock = self._parts.clock
+        kind: EventKind = "started"
         last_long = clock.monotonic() - self._recheck_seconds
         await self._guarded("warming the directory", self._directory.warm)
         while True:
@@ -51,7 +51,8 @@ class Rounds:
             self._directory.refresh_due()
             if clock.monotonic() - last_long >= self._recheck_seconds:
                 last_long = clock.monotonic()
-                await self._guarded("checking cards again", self.recheck)
+                await self._guarded("checking cards again", partial(self._readers.check, kind))
+                kind = "hourly"
                 await self._guarded("forgetting old workflows", self._forget)
             await clock.sleep(ROUND_SECONDS)
 
@@ -64,19 +65,6 @@ class Rounds:
     async def _forget(self) -> None:
         while await self._engine.forget_old():
             pass
-
-    async def recheck(self) -> int:
-        """Start a refresh for each open card and each of 30 days, open ones first, newest first."""
-        now = self._parts.clock.now()
-        rows = await self._parts.book.store.query(
-            "SELECT id, severity FROM incidents WHERE workspace_id = :w AND channel IS NOT NULL AND triages > 0"
-            " AND (status != 'resolved' OR triggered_at >= :since)"
-            " ORDER BY CASE status WHEN 'resolved' THEN 1 ELSE 0 END, triggered_at DESC",
-            {"w": self._parts.book.workspace_id, "since": to_text(now - CHECKED_FOR)},
-        )
-        for row in rows:
-            await self._start(Start("refresh", row["id"], f"round-{int(now.timestamp())}", 4))
-        return len(rows)
 
     async def set_aside(self) -> int:
         """Post the alert itself for a triage that will not be tried again, say so once, and raise an alarm."""

@@ -186,11 +186,14 @@ class DirectoryCache:
         """A user group of the workspace changed (None), or one of another directory."""
         await self._rows.forget(Key(GROUPS, source or self.directory.name))
 
-    async def person_changed(self, person_id: str, person: Person | None = None) -> None:
-        """Somebody was added, became guest or member, or left. Without the record they are looked up when needed."""
+    async def person_changed(self, person_id: str, person: Person | None = None) -> bool:
+        """Somebody was added, became guest or member, or left. Without the record they are looked up when needed.
+
+        Returns whether anything that counts is new.
+        """
         now = self.clock.now()
         learnt = Person(id=person_id, seen_at=now) if person is None else person.model_copy(update={"seen_at": now})
-        await self._rows.write_some([learnt], self._people, unless_same=True)
+        return await self._rows.write_some([learnt], self._people, unless_same=True)
 
     async def reconnected(self) -> None:
         """Events may have been missed: no membership counts until it is read again; people keep their age."""

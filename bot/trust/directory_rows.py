@@ -144,19 +144,20 @@ class DirectoryRows:
 
         await self._store.transaction(work)
 
-    async def write_some(self, people: Sequence[Person], key: Key, *, unless_same: bool = False) -> None:
-        """Store what was learnt of a few people; newer rows stay.
+    async def write_some(self, people: Sequence[Person], key: Key, *, unless_same: bool = False) -> bool:
+        """Store what was learnt of a few people; newer rows stay. Whether any row was written.
 
         `unless_same`: what says nothing new is dropped (Slack tells every change of a status line).
         """
 
-        def work(tx: Transaction) -> None:
+        def work(tx: Transaction) -> bool:
             put = [self._put_person(tx, one, unless_same) for one in people]
             if any(put):
                 old = self._header_in(tx, key)
                 self._put_header(tx, key, Header(new_version(), old.as_of, old.detail))
+            return any(put)
 
-        await self._store.transaction(work)
+        return await self._store.transaction(work)
 
     async def write_everybody(self, people: Sequence[Person], key: Key, as_of: datetime, team_id: str) -> None:
         """Store the complete list, asked for at `as_of`: whoever is not in it is gone, but for rows newer than it."""

@@ -215,6 +215,20 @@ async def test_a_state_that_was_permitted_a_minute_ago_is_permitted_again_first(
     assert "narrowed" in card["text"]
 
 
+async def test_a_state_that_is_found_unchanged_when_it_is_permitted_again_goes_out(bench):
+    async def unchanged(target: str) -> None:
+        bench.repermitted.append(target)
+        await bench.want(FACTS)
+
+    bench.repermit = unchanged
+    bench.start()
+    await bench.want(FACTS)
+    bench.clock.advance(61)
+    await bench.settle()
+    assert bench.repermitted == ["incident:P1"]
+    assert len(bench.slack.cards()) == 1
+
+
 async def test_a_state_made_for_earlier_readers_than_the_one_it_replaces_is_permitted_again(bench):
     earlier = bench.clock.now()
     bench.clock.advance(1)
