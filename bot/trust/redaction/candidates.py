@@ -34,7 +34,7 @@ _CODE_STARTS = (
     b"request.", b"req.", b"new ", b"each.", b"lookup(",
 )  # fmt: skip
 _AROUND = b" \t\"'`,;()[]{}<>."
-_MASKS = (b"*", b"x", b"X", b"#", b"-", b"\xaa", b"?")
+_MASKS = (b"*", b"x", b"X", b"#", b"-", b"?")
 
 
 def is_blank(value: bytes) -> bool:
@@ -55,5 +55,5 @@ def is_blank(value: bytes) -> bool:
         return True
     first = bare[:1]
     if not bare.strip(first):
-        return first in _MASKS or first == bytes((MASK,))
+        return first in _MASKS or first == bytes((MASK,)) or first >= b"\x80"
     return MASK in bare and not bare.translate(None, bytes((MASK,)))

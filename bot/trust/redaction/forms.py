@@ -18,7 +18,7 @@ _DIGEST = r"(?i)\b(?:response|c?nonce|opaque|signature|credential)=[\"']?+([A-Za
 _COOKIES = r"(?i)\b(?:set-)?cookie\\*+[\"']?+\]?+[ \t]*+[:=][ \t]*+\\*+[\"']?+([^\n\x00\"']{3,})"
 _COOKIE_PAIR = r"([A-Za-z0-9_.\-%]++)=([^;,\s\x00]{3,})"
 _COOKIE_ATTRIBUTES = frozenset(b"path domain expires max-age samesite version comment priority secure httponly".split())
-_JWT = r"\beyJ[A-Za-z0-9_\-]{8,}(?:\.[A-Za-z0-9_\-]{4,})*"
+_JWT = r"\beyJ[A-Za-z0-9_\-]{8,}(?:\.[A-Za-z0-9_\-]{3,})*"
 _HASH = r"\$(?:2[abxy]|1|5|6|y|gy|argon2(?:id|i|d)|apr1|pbkdf2[a-z0-9\-]*|scrypt)\$[A-Za-z0-9./$=,+_\-]{20,}"
 _VALUE = r"[\"']?+([^\s\x00\"']{3,})"
 # Each has one group: the password. `[^\n\x00]*?`: anything on the line.
@@ -39,6 +39,7 @@ COMMANDS = "|".join(
         r"(?i)\bpassword[ \t]++'([^\n\x00']{2,})'",
         r"(?i)\b(?:requirepass|masterauth)[ \t]++" + _VALUE,
         r"(?i)\bmachine[ \t]++\S{1,200}[ \t\n]++login[ \t]++\S{1,200}[ \t\n]++password[ \t]++(\S{2,})",
+        r"(?i)\b(?:password|secret)[ \t]++[0-9][ \t]++([A-Za-z0-9$./]{8,})",
         r"(?i)\bsnmp-server[ \t]++community[ \t]++(\S{3,})",
         r"(?i)\b(?:auth[ \t]++(?:plain|login|cram-md5)|authenticate[ \t]++plain)[ \t]++([A-Za-z0-9+/=]{8,})",
         r"(?i)\bnet[ \t]++user[ \t]++\S{1,64}[ \t]++([^\s/\x00]{4,64})[ \t]++/add",
@@ -117,6 +118,8 @@ class Forms:
             line_end = text.find(b"\n", end, end + 2048)
             for inner in self._digest.spans(text[start : line_end if line_end >= 0 else start + 2048]):
                 yield Candidate(start + inner[1][0], start + inner[1][1], "authorization", FORM)
+            if text[slice(*spans[1])].strip().lower() in (b"digest", b"aws4-hmac-sha256", b"hmac"):
+                continue
             if (
                 b"=" not in value[:-2]
                 and len(value) >= 6

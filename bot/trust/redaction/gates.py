@@ -9,6 +9,7 @@ import bisect
 from collections.abc import Iterator, Sequence
 
 from bot.trust.redaction import names
+from bot.trust.redaction.keyed import FOREIGN_WORDS, foreign
 from bot.trust.redaction.scan import Engine, compile_pattern
 from bot.trust.redaction.vendors import LITERALS
 from bot.trust.redaction.views import ESCAPED
@@ -20,9 +21,9 @@ _ASSIGNED = names.CORE + r"[A-Za-z0-9_.\-]*+(?:\\*+[\"'`]?+[\])]?+[ \t]*+(?:[=:>
 _FLAGGED = r"[ \t\n\"'\[,(]--?[a-z0-9_\-]*" + names.CORE + r"[a-z0-9_\-]*+[\"']?+,?+[ \t]"
 _SET = r"\b(?:set|config|put|add|export)[ \t][a-z0-9_.\-/:]*" + names.CORE + r"[a-z0-9_.\-]*+[ \t]"
 _SPOKEN = (
-    r"\b(?:pass(?:word|wd|phrase|code)|passwort|kennwort|mot de passe|contrase.a|senha|pwd|pw|secret|token|key|apikey|credential|creds?"
-    r"|login|account|pin|otp|code|cookie|session(?: id)?|licen[cs]e|signature|sid)s?\b"
-    r"(?:[ \t]*+[:=]?[ \t]*+(?:is|was|lautet|es)?[ \t]*+[\"'`]|(?:[ \t]+[^ \t\r\n\x00]*){0,9}[ \t]+[^ \t\r\n\x00]*[0-9!#$%^&*+~?@|])|\bseed[ \t]"
+    r"(?:\b|_)(?:pass(?:word|wd|phrase|code)|passwort|kennwort|mot de passe|contrase.a|senha|pwd|pw|secret|token|key|apikey|credential|creds?"
+    r"|login|account|pin|otp|code|community|cookie|session(?: id)?|licen[cs]e|signature|sid)s?\b"
+    r"(?:[ \t]*+[:=]?[ \t]*+(?:is|was|lautet|es)?[ \t]*+[\"'`]|[?!,:]?(?:[ \t]+[^ \t\r\n\x00]*){0,12}[ \t]+[^ \t\r\n\x00]*[0-9!#$%^&*+~?@|])|\bseed[ \t]"
 )
 _FORMS = (
     r"://[^\s/?#\"'<>\x00]*@|private key|putty-user|eyj[a-z0-9]|[a-z0-9]@[a-z0-9][a-z0-9.\-]*\.[a-z]"
@@ -55,7 +56,9 @@ class Gates:
     """Points at the lines that are worth a close look."""
 
     def __init__(self, engine: Engine) -> None:
-        self._words = compile_pattern("(?im)" + "|".join((_ASSIGNED, _FLAGGED, _SET, _SPOKEN, _FORMS)), engine)
+        self._words = compile_pattern(
+            "(?im)" + "|".join((_ASSIGNED, _FLAGGED, _SET, _SPOKEN, _FORMS, foreign(FOREIGN_WORDS))), engine
+        )
         self._shapes = compile_pattern("|".join((_NUMBERS, LITERALS, _GENERATED, ESCAPED)), engine)
         self._long_block = compile_pattern(_LONG_BLOCK, engine)
         self._short_block = compile_pattern(_SHORT_BLOCK, engine)

@@ -8,6 +8,13 @@ from typing import NamedTuple
 from bot.trust.redaction import names, shapes
 from bot.trust.redaction.candidates import KEYED, Candidate, is_blank
 from bot.trust.redaction.scan import MASK, Engine, compile_pattern
+from bot.trust.redaction.views import one_byte_per_char
+
+
+def foreign(words: str) -> str:
+    """Words of other scripts as they look in a scanned text; `|` stays what it is."""
+    return one_byte_per_char(words).decode("latin-1")
+
 
 _NAME_BYTES = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-"
 _LONGEST_NAME = 80
@@ -27,12 +34,22 @@ _PAIR = (
 _VARIABLE = r"(?i)\bvariable[ \t]+\"([A-Za-z0-9_.\-]++)\"[ \t]*+\{[^{}\x00]*?\bdefault[ \t]*+=[ \t]*+"
 _ELEMENT = r"(?i)<([A-Za-z0-9_.:\-]*" + names.CORE + r"[A-Za-z0-9_.\-]*+)(?:[ \t][^<>\n\x00]*+)?+>([^<>\n\x00]++)</"
 
+_NAMED_ELEMENT = (
+    r"(?i)(?:\bname=[\"']([A-Za-z0-9_.\-]++)[\"'][^<>\n\x00]*+>|<key>([A-Za-z0-9_.\-]++)</key>[ \t\r\n]*+<[a-z]++>)"
+    r"([^<>\n\x00]++)</"
+)
+
 _SCHEMES = frozenset(
     b"bearer basic token digest apikey api-key key negotiate ntlm hmac jwt bot oauth aws4-hmac-sha256 splunk".split()
 )
 _SENTENCE = frozenset(
     b"is are was be must at least not too the a an for to of and or has have been cannot can should with in".split()
 )
+
+FOREIGN_WORDS = (
+    "пароль|Пароль|密码|密碼|口令|パスワード|비밀번호|hasło|heslo|parola|şifre|lösenord|salasana|adgangskode|jelszó"
+)
+_FOREIGN = "(?:" + foreign(FOREIGN_WORDS) + r")[^\n\x00:=]{0,40}[:=\xaf\xba][ \t]*+"
 
 
 class Value(NamedTuple):
@@ -131,8 +148,8 @@ def accepts(reading: names.Reading, value: bytes, quoted: bool) -> bool:
         if value.isdigit():
             return len(value) >= 6 or reading.kind in ("pin", "otp", "cvv", "cvc", "totp", "mfa")
         return not (shapes.is_plain_words(value) or shapes.is_plain_camel(value) or value[:1] == b"/")
-    if reading.kind.endswith("-id") and shapes.is_uuid(value):
-        return False
+    if reading.kind.endswith("-id"):
+        return not (shapes.is_uuid(value) or shapes.is_hex(value)) and shapes.looks_random(value, 16)
     return shapes.looks_random(value, 16 if reading.kind == "bare-key" else 8)
 
 
@@ -151,6 +168,8 @@ class KeyedValues:
         self._pair = compile_pattern(_PAIR, engine)
         self._variable = compile_pattern(_VARIABLE, engine)
         self._element = compile_pattern(_ELEMENT, engine)
+        self._named_element = compile_pattern(_NAMED_ELEMENT, engine)
+        self._foreign = compile_pattern(_FOREIGN, engine)
 
     def __call__(self, text: bytes) -> Iterator[Candidate]:
         yield from self._assignments(text)
@@ -172,6 +191,14 @@ class KeyedValues:
             reading = names.read(text[slice(*spans[1])].decode("latin-1"))
             if reading.strength and accepts(reading, text[slice(*spans[2])], True):
                 yield Candidate(*spans[2], reading.kind, KEYED)
+
+        for spans in self._named_element.spans(text):
+            name = text[slice(*(spans[1] if spans[1][0] >= 0 else spans[2]))]
+            reading = names.read(name.decode("latin-1"))
+            if reading.strength and accepts(reading, text[slice(*spans[3])], True):
+                yield Candidate(*spans[3], reading.kind, KEYED)
+        for spans in self._foreign.spans(text):
+            yield from _value(text, spans[0][1], names.Reading(names.PASSWORD, "password"), b"\n")
 
     def _assignments(self, text: bytes) -> Iterator[Candidate]:
         for spans in self._assign.spans(text):

@@ -49,7 +49,7 @@ _TOKENS = _words(
 )
 _WEAK = _words(
     "key keys auth cookie cookies session sessionid sid jsessionid phpsessid csrf xsrf signature sig salt seed "
-    "pin hmac assertion authentication code ticket tokens license licence community clientid appid accountid "
+    "pin hmac assertion authentication code ticket tokens  community clientid appid accountid "
     "webhooks hash"
 )
 _BEFORE_KEY = _words(
@@ -59,7 +59,7 @@ _BEFORE_KEY = _words(
 )
 """X in "X key" that make it a secret by name."""
 NOT_SECRET_KEYS = _words(
-    "primary foreign sort partition routing cache row hash range composite natural surrogate unique idempotency "
+    "incident alarm event trace span document socket primary foreign sort partition routing cache row hash range composite natural surrogate unique idempotency "
     "dedup dedupe deduplication alert object lookup group index map dict translation i18n locale bucket shard "
     "message record metric label tag column field entity issue project jira sync public pub host"
 )
@@ -154,7 +154,7 @@ def _read(words: list[str]) -> Reading:
         if not before:
             return Reading(WEAK, "bare-key")
         return Reading(TOKEN if before in _BEFORE_KEY else WEAK, "api-key" if before in ("api", "app") else "key")
-    if last == "id" and before in ("key", "client", "app", "account", "session", "secret", "access", "token"):
+    if last == "id" and before in ("key", "client", "app", "session", "secret", "access", "token"):
         return Reading(WEAK, f"{before}-id")
     if last == "url" and before == "webhook":
         return Reading(TOKEN, "webhook")
@@ -185,6 +185,6 @@ def _read(words: list[str]) -> Reading:
     for word in reversed(words[:-1]):
         if word in _PASSWORDS:
             return Reading(TOKEN, "password")
-        if word in _TOKENS or word in ("key", "auth", "session", "cookie"):
+        if word in _TOKENS:
             return Reading(WEAK, word)
     return Reading(NONE, "")

@@ -15,7 +15,7 @@ from bot.trust.redaction.scan import Engine, compile_pattern
 COUNTRIES = ("AU", "BE", "BR", "CA", "DE", "DK", "ES", "FI", "FR", "GB", "IE", "IN", "IT", "NL", "NO", "PL", "PT", "SE", "US", "ZA")  # fmt: skip
 
 _DOMAIN = r"@[A-Za-z0-9](?:[A-Za-z0-9\-]*+\.)+[A-Za-z]{2,24}"
-_LOCAL_BYTES = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._%+-"
+_LOCAL_BYTES = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._%+-'"
 _NOT_PEOPLE_TLDS = frozenset(
     b"local internal svc cluster lan localdomain corp home test invalid service slice scope socket target timer mount js ts py go java png jpg svg css json yaml yml".split()
 )
@@ -232,7 +232,7 @@ class PersonalData:
         for spans in self._domain.spans(text):
             at, end = spans[0]
             left = text[max(0, at - 64) : at]
-            local = left[len(left.rstrip(_LOCAL_BYTES)) :].lstrip(b"._%+-")
+            local = left[len(left.rstrip(_LOCAL_BYTES)) :].lstrip(b"._%+-'")
             domain = text[at + 1 : end].lower()
             if not local or domain.rpartition(b".")[2] in _NOT_PEOPLE_TLDS or local.lower() in _NOT_PEOPLE:
                 continue

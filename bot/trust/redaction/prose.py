@@ -10,8 +10,8 @@ from bot.trust.redaction.keyed import word_before
 from bot.trust.redaction.scan import MASK, Engine, compile_pattern
 
 _NOUNS = (
-    r"(?i)\b(password|passwd|passphrase|passcode|passwort|kennwort|mot de passe|contrase.a|senha|pwd|pw|secret|token|key"
-    r"|apikey|credentials?|creds?|login|account|pin|otp|code|cookie|session id|session|licen[cs]e|seed|signature|sid)s?\b"
+    r"(?i)(?:\b|_)(password|passwd|passphrase|passcode|passwort|kennwort|mot de passe|contrase.a|senha|pwd|pw|secret|token|key"
+    r"|apikey|credentials?|creds?|login|account|pin|otp|(?:recovery|backup) code|code|community string|community|cookie|session id|session|licen[cs]e|seed|signature|sid)s?\b"
 )
 _SLASHED = r"(?i)\b(?:admin|administrator|root|user|guest|test|demo|[a-z][a-z0-9_.\-]{1,30})[ \t]+/[ \t]+[\"'`]?([^ \t\r\n\x00\"'`]{6,64})"
 _QUOTED = r"[ \t]*+(?:is|was|lautet|es|:|=|to)?+[ \t]*+[\"'`]([^\"'`\r\n\x00]{6,80})[\"'`]"
@@ -40,6 +40,7 @@ _OTHER_NAMES = (
 )
 _ARROWS = frozenset((b"->", b"=>", b"=", b":", b"/", b"-", b"|", b"is:"))
 _PASSWORD_NOUNS = (b"pass", b"pwd", b"pw", b"kenn", b"mot", b"contra", b"senha")
+_QUOTES = (b"'", b'"', b"`")
 _LOGIN_NOUNS = (b"cred", b"login", b"account")
 
 
@@ -54,40 +55,49 @@ class Sentences:
 
     def __call__(self, text: bytes) -> Iterator[Candidate]:
         for spans in self._nouns.spans(text):
-            start, end = spans[0]
-            if text[end : end + 1] not in (b" ", b"\t", b"*", b"`", b")") or (start and text[start - 1] in b"_-./\"'"):
+            start, end = spans[1][0], spans[0][1]
+            if text[end : end + 1] not in _AFTER_NOUN or (start and text[start - 1] in b"-./\"'"):
                 continue
             noun = text[slice(*spans[1])].lower()
+            if text[end] == 0x3A and not noun.startswith((b"recovery", b"backup")):
+                continue  # `token: …` is an assignment
             if noun == b"key" and word_before(text, start) in names.NOT_SECRET_KEYS:
                 continue
             line_end = text.find(b"\n", end, end + _WINDOW)
             window = text[end : line_end if line_end >= 0 else end + _WINDOW]
-            found = self._of(noun, window)
-            if found is not None:
-                yield Candidate(end + found[0], end + found[1], found[2], PROSE)
+            if start and text[start - 1] == 0x5F:  # `login_password V4ult…`: only the next word
+                window = (
+                    window[: len(window) - len(window.lstrip()) + len(window.split(None, 1)[0])]
+                    if window.strip()
+                    else b""
+                )
+            for begin, stop, kind in self._of(noun, window):
+                yield Candidate(end + begin, end + stop, kind, PROSE)
         for spans in self._slashed.spans(text):
             start, end = spans[1]
             word = text[start:end].rstrip(b",.;:)")
             if shapes.is_strong_password(word):
                 yield Candidate(start, start + len(word), "password", PROSE)
 
-    def _of(self, noun: bytes, window: bytes) -> tuple[int, int, str] | None:
+    def _of(self, noun: bytes, window: bytes) -> list[tuple[int, int, str]]:
         if noun.startswith((b"pin", b"otp", b"code", b"passcode")):
             number = self._number.find(window)
             near = number is not None and number[0][0] == 0 and (noun != b"code" or number[1][0] <= 12)
             if near and number is not None:
-                return (*number[1], "pin")
+                return [(*number[1], "pin")]
             if not noun.startswith(b"passcode"):
-                return None
+                return []
         password = noun.startswith(_PASSWORD_NOUNS)
-        quoted = self._quoted.find(window) if password else None
-        if quoted is not None and quoted[0][0] == 0 and _is_quoted_password(window[slice(*quoted[1])]):
-            return (*quoted[1], "password")
+        quoted = self._quoted.find(window) if password or noun.startswith(_QUOTED_NOUNS) else None
+        if quoted is not None and quoted[0][0] == 0:
+            content = window[slice(*quoted[1])]
+            if _is_quoted_password(content) if password else shapes.is_password_like(content):
+                return [(*quoted[1], "password" if password else noun.decode("latin-1").split()[0])]
         if noun.startswith(b"seed"):
             phrase = _seed_phrase(window)
             if phrase is not None:
-                return phrase
-        return _first_secret_word(noun, window, password)
+                return [phrase]
+        return _secret_words(noun, window, password)
 
 
 def _is_quoted_password(content: bytes) -> bool:
@@ -116,49 +126,87 @@ def _seed_phrase(window: bytes) -> tuple[int, int, str] | None:
     return start, end, "seed-phrase"
 
 
-def _first_secret_word(noun: bytes, window: bytes, password: bool) -> tuple[int, int, str] | None:
-    """The first word after the noun that is no plain word, if it looks like what the noun says."""
-    login = noun.startswith(_LOGIN_NOUNS)
+def _secret_words(noun: bytes, window: bytes, password: bool) -> list[tuple[int, int, str]]:
+    """The first word after the noun that is no plain word, if it looks like what the noun says; and its fellows.
+
+    "recovery codes: 4f9k-22xq, 8d7s-11mm": a list goes on after a comma, a slash, "or", "and", "got".
+    """
+    found: list[tuple[int, int, str]] = []
     at = 0
-    for count, word in enumerate(window.split(None, _MOST_WORDS + 2)[: _MOST_WORDS + 1]):
+    direct = plain_so_far = True
+    for count, word in enumerate(window.split(None, _MOST_WORDS + 6)[: _MOST_WORDS + 5]):
         at = window.find(word, at)
         begin, at = at, at + len(word)
-        if MASK in word:
-            return None
         core = word.strip(_AROUND_WORD)
+        if MASK in word:
+            break
         if not core or word in _ARROWS:
             continue
+        lower = core.lower()
         start = begin + word.find(core)
         tail = word[word.find(core) + len(core) :]
-        lower = core.lower()
         if lower in _OTHER_NOUNS or (tail[:1] in (b":", b"=") and any(part in lower for part in _OTHER_NAMES)):
-            return None
-        if login:
-            secret = core.rpartition(b":")[2] if core.count(b":") == 1 and b"//" not in core else core
-            if shapes.is_strong_password(secret):
-                start += len(core) - len(secret)
-                return start, start + len(secret), "password"
-        elif password:
-            if shapes.is_password_like(core):
-                # A mark at the end may be the sentence's or the password's: the password's, if it has no full stop.
-                grown = len(tail) - len(tail.lstrip(b"!?*"))
-                return start, start + len(core) + grown, "password"
-        elif _token_like(core) or (core.startswith(b"http") and _secret_url(core)):
-            return start, start + len(core), "token"
-        plain = core.replace(b"-", b"").replace(b"'", b"").replace(b"/", b"")
-        if not plain.isalpha() and not (login and count < 4):
-            return None
-        if word[-1:] in b".;" or (count and b"=" in tail) or (tail[:1] in (b'"', b"'") and b":" in tail):
-            return None
+            break
+        if _is_pair(core):
+            break
+        least = 8 if direct or word[:1] in _QUOTES else 12
+        secret = _secret_in(noun, core, tail, password, least if plain_so_far and count <= _MOST_WORDS else 0)
+        if secret is not None:
+            found.append((start + secret[0], start + secret[1], secret[2]))
+            if not (word.endswith(b",") or lower in _FELLOWS):
+                direct = True
+            continue
+        if found and lower not in _FELLOWS:
+            break
+        direct = lower in (b"is", b"was") or tail[:1] in (b":", b"=")
+        plain = core.replace(b"-", b"").replace(b"'", b"").replace(b"/", b"").replace(b"_", b"").replace(b".", b"")
+        if not plain.isalpha() or word[-1:] in b".;" or (tail[:1] in _QUOTES and b":" in tail):
+            # Past a sentence or an odd word only what is a password beyond doubt still counts.
+            plain_so_far = False
+    return found
+
+
+def _is_pair(core: bytes) -> bool:
+    """`kid=2026-02`, `traceId":"…`: a name and its value are read elsewhere."""
+    if b'"' in core or b"'" in core:
+        return True
+    name, equals, value = core.partition(b"=")
+    return bool(equals and value.strip(b"=")) and len(name) <= 16 and name.islower() and shapes.is_plain_words(name)
+
+
+def _secret_in(noun: bytes, core: bytes, tail: bytes, password: bool, least: int) -> tuple[int, int, str] | None:
+    """Where in the word `core` the secret is; `least`: of so many characters at least, 0: only one beyond doubt."""
+    if noun.startswith(_LOGIN_NOUNS):
+        secret = core.rpartition(b":")[2] if core.count(b":") == 1 and b"//" not in core else core
+        secret = secret.rpartition(b"/")[2]
+        if shapes.is_strong_password(secret):
+            return len(core) - len(secret), len(core), "password"
+        return None
+    if password:
+        if shapes.is_password_like(core) if least else shapes.is_strong_password(core):
+            # A mark at the end may be the sentence's or the password's: the password's, if it has no full stop.
+            return 0, len(core) + len(tail) - len(tail.lstrip(b"!?*")), "password"
+        return None
+    if not least:
+        return None
+    if noun.startswith((b"recovery", b"backup", b"community")):
+        return (0, len(core), "code") if shapes.is_password_like(core) else None
+    if _token_like(core, least) or (core.startswith(b"http") and _secret_url(core)):
+        return 0, len(core), "token"
     return None
 
 
-def _token_like(word: bytes) -> bool:
-    if len(word) < 12 or is_blank(word) or b"(" in word or b"://" in word:
+_FELLOWS = frozenset((b"or", b"and", b"got", b"und", b"y", b"et", b"then", b"now"))
+_QUOTED_NOUNS = (b"secret", b"token", b"key", b"community", b"pin", b"apikey", b"api")
+_AFTER_NOUN = (b" ", b"\t", b"*", b"`", b")", b"?", b"!", b",", b":")
+
+
+def _token_like(word: bytes, least: int) -> bool:
+    if len(word) < least or is_blank(word) or b"(" in word or b"://" in word:
         return False
     if word[:7].lower() in (b"sha256:", b"sha512-", b"sha512:") or word.startswith((b"/", b"arn:")):
         return False
-    return shapes.looks_random(word, 12)
+    return shapes.looks_random(word, least) and not shapes.is_plain_words(word)
 
 
 def _secret_url(url: bytes) -> bool:

@@ -30,9 +30,10 @@ _POD = re.compile(rb"(?:[a-z]{1,16}[0-9]{0,2}-){1,8}(?:[a-f0-9]{6,10}-)?[a-z0-9]
 _DATE = re.compile(rb"[0-9]{4}-[0-9]{2}-[0-9]{2}(?:[T ][0-9:.,+Z-]*)?\Z")
 _WORDS = re.compile(rb"[A-Za-z]{1,20}(?:[-_. /:][A-Za-z]{1,20})*[.!?:]?\Z")
 _NUMBERED_WORDS = re.compile(
-    rb"(?:[A-Z]?[a-z]{1,20}|[A-Z]{2,20})(?:[-_./:](?:[A-Z]?[a-z]{1,20}|[A-Z]{1,20}|v?[0-9]{1,3}))*\Z"
+    rb"(?:[A-Z]?[a-z]{1,20}|[A-Z]{2,20})(?:[-_./:](?:[A-Z]?[a-z]{1,20}|[A-Z]{1,20}|v?[0-9]{1,3}|(?:19|20)[0-9]{2}))*\Z"
 )
-_HOST = re.compile(rb"(?:[a-z0-9][a-z0-9-]*\.){1,8}[a-z]{2,24}(?::[0-9]{1,5})?\Z")
+_WORD_YEAR = re.compile(rb"[A-Za-z]{3,20}[-_.@#!]?(?:19|20)[0-9]{2}\Z")  # Summer2025: what people choose
+_HOST = re.compile(rb"(?:[a-z0-9][a-z0-9_-]*\.){1,8}[a-z][a-z_]{1,24}(?::[0-9]{1,5})?\Z")
 
 
 def transitions(classes: bytes) -> int:
@@ -52,17 +53,17 @@ def is_plain_words(value: bytes) -> bool:
     """Words, perhaps with a small number: `token: expired`, `secret: db-creds-v2`."""
     if len(value) > 200 or (_WORDS.match(value) is None and _NUMBERED_WORDS.match(value) is None):
         return False
-    return not is_gibberish(value)
+    return not (is_gibberish(value) or is_broken_camel(value))
 
 
-def is_gibberish(value: bytes) -> bool:
-    """Ten letters or more of which a third of the neighbours seldom stand side by side in words."""
+def is_gibberish(value: bytes, least: int = 9) -> bool:
+    """At least so many pairs of letters of which a third of the neighbours seldom stand side by side in words."""
     pairs = rare = 0
     for pair in map(bytes, pairwise(value[:MAX_VALUE].lower())):
         if pair.isalpha():
             pairs += 1
             rare += pair not in _COMMON
-    return pairs >= 9 and rare * 3 >= pairs
+    return pairs >= least and rare * 3 >= pairs
 
 
 def is_identifier_of_triage(value: bytes) -> bool:
@@ -96,7 +97,7 @@ def looks_random(value: bytes, least: int = 8) -> bool:
         if is_identifier_of_triage(value):
             return False
         if len(value) >= 16:
-            return digits >= 2 or transitions(classes) >= 5 or is_gibberish(value)
+            return digits >= 2 or is_gibberish(value)
         return (digits >= 2 and transitions(classes) >= 3) or _random_letters(value)
     if digits:
         return digits >= 10 and len(value) >= 10
@@ -104,7 +105,16 @@ def looks_random(value: bytes, least: int = 8) -> bool:
 
 
 def _random_letters(value: bytes) -> bool:
-    return len(value) >= 12 and b" " not in value and is_gibberish(value)
+    return (len(value) >= 10 and b" " not in value and is_gibberish(value)) or is_broken_camel(value)
+
+
+def is_broken_camel(value: bytes) -> bool:
+    """`vSHqzXxB`: capitals where no word begins. A name in code has one for three letters at most."""
+    if len(value) < 8 or not value.isalpha() or value.islower() or value.isupper():
+        return False
+    runs = sum(65 <= second <= 90 and first >= 97 for first, second in pairwise(value))
+    capitals = sum(65 <= char <= 90 for char in value)
+    return runs * 3 >= len(value) - 2 or (runs >= 2 and capitals * 2 >= len(value))
 
 
 _CAMEL = re.compile(rb"[A-Z]{0,4}[a-z]+(?:[A-Z]{1,4}[a-z]+)*[A-Z]{0,4}\Z")
@@ -112,7 +122,9 @@ _CAMEL = re.compile(rb"[A-Z]{0,4}[a-z]+(?:[A-Z]{1,4}[a-z]+)*[A-Z]{0,4}\Z")
 
 def is_plain_camel(value: bytes) -> bool:
     """`TokenExpired`: how code names things."""
-    return len(value) <= 200 and _CAMEL.match(value) is not None and not is_gibberish(value)
+    if len(value) > 200 or _CAMEL.match(value) is None:
+        return False
+    return not (is_gibberish(value) or is_broken_camel(value))
 
 
 _COMMON = frozenset(
@@ -130,7 +142,7 @@ def is_password_like(word: bytes) -> bool:
     """Letters with digits or marks, no plain words, no version, path or call: good enough after "password is"."""
     if not 6 <= len(word) <= 64 or is_blank(word) or b"=" in word[:-2] or b"/" in word or b"()" in word:
         return False
-    if is_identifier_of_triage(word) or is_plain_words(word):
+    if is_identifier_of_triage(word) or (is_plain_words(word) and not _WORD_YEAR.match(word)):
         return False
     classes = word.translate(CLASSES)
     letters = classes.count(b"l") + classes.count(b"u")
@@ -157,6 +169,6 @@ def looks_generated(value: bytes) -> bool:
     digits, upper, lower = classes.count(b"d"), classes.count(b"u"), classes.count(b"l")
     if digits < 2 or upper < 3 or lower < 3 or digits + upper + lower < 0.85 * len(value):
         return False
-    if transitions(classes) * 3 < len(value):
+    if transitions(classes) * 3 < len(value) or not is_gibberish(value, 6):
         return False
     return decoded_base64(value) is None

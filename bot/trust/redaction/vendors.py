@@ -21,7 +21,7 @@ FORMATS: tuple[tuple[str, str, str], ...] = (
     ("bedrock-api-key-", "aws-key", r"bedrock-api-key-[A-Za-z0-9+/=]{20,}"),
     ("AIza", "google-key", r"AIza[A-Za-z0-9_\-]{30,}"),
     ("GOCSPX-", "google-key", r"GOCSPX-[A-Za-z0-9_\-]{20,}"),
-    (r"ya29\.", "google-key", r"ya29\.[A-Za-z0-9_\-]{10,}"),
+    (r"ya29\.", "google-key", r"ya29\.[A-Za-z0-9_\-.]{10,}"),
     ("1//0", "google-key", r"1//0[A-Za-z0-9_\-]{30,}"),
     (r"\.apps\.googleusercontent", "google-client", r"[0-9]{6,}-[a-z0-9_]{20,}\.apps\.googleusercontent\.com"),
     ("gh[pousr]_", "github-token", r"gh[pousr]_[A-Za-z0-9]{20,}"),

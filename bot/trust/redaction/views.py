@@ -15,12 +15,13 @@ import numpy.typing as npt
 
 from bot.trust.redaction.scan import INVISIBLE, Engine, Spans, compile_pattern
 
-_OTHER_LETTER = 0xAA  # ª: a letter for no pattern, a character of a value for all
 _ROUNDS = 3  # %2541 is %41 is A; who encodes four times is not read by a person either
 
 
 def _table() -> npt.NDArray[np.uint8]:
-    table = np.full(0x110000, _OTHER_LETTER, np.uint8)
+    # Other scripts become bytes above ASCII: letters for no pattern, characters of a value for all, and different
+    # enough that a word such as "пароль" can be looked for.
+    table = (0x80 | (np.arange(0x110000) & 0x7F)).astype(np.uint8)
     table[:256] = np.arange(256)
     table[0] = 0x7F
     table[INVISIBLE] = table[2] = 0x7F
