@@ -15,7 +15,7 @@ import numpy as np
 from bot.experiment import harm, words
 from bot.experiment.design import Design, blocks_of, lay_out
 from bot.experiment.interval import Interval, never_rejected
-from bot.experiment.open import complete_blocks, decide, log_e_by_look, log_factors
+from bot.experiment.open import complete_blocks, decide, log_e_by_look
 from bot.experiment.planned import Planned
 from bot.experiment.power import Rule, detectable_ratio, power
 from bot.experiment.ratio import ALARM_ABOVE, loss_e_value
@@ -45,6 +45,8 @@ class Options:
     tau: timedelta = timedelta(hours=72)
     start: datetime | None = None
     baseline: tuple[Row, ...] = ()
+    looked_before: int = 0
+    """Looks that were run when they were due and gave no verdict: the planned rule need not draw them again."""
 
 
 @dataclass(frozen=True)
@@ -160,10 +162,8 @@ def _look(units: list[Unit], options: Options, *, start: datetime, look: int, od
     # After the last unit has been read nothing changes any more, however far away the instant is.
     looks = min(look, int(design.read.max(initial=0)))
     blocks = complete_blocks(design)
-    log_e = log_e_by_look(blocks, log_factors(scored.z[blocks.units], blocks.treated), looks)[:, :, 0]
-    decided, direction = (
-        decide(log_e) if options.rule == "open" else _planned(design, scored.z[:, 0], options.horizon_weeks, look)
-    )
+    log_e = log_e_by_look(blocks, scored.z, looks)[:, :, 0]
+    decided, direction = decide(log_e) if options.rule == "open" else _planned(design, scored.z[:, 0], options, look)
     verdict: words.Verdict = "not_distinguishable" if enough else "too_early"
     if direction:
         verdict = "faster" if direction < 0 else "slower"
@@ -215,10 +215,10 @@ def _look(units: list[Unit], options: Options, *, start: datetime, look: int, od
     )
 
 
-def _planned(design: Design, z: Floats, horizon: int, look: int) -> tuple[int, int]:
+def _planned(design: Design, z: Floats, options: Options, look: int) -> tuple[int, int]:
     """First look with a verdict and its direction; (0, 0) when there is none."""
-    test = Planned(design, z, horizon=horizon)
-    for k in range(1, look + 1):
+    test = Planned(design, z, horizon=options.horizon_weeks)
+    for k in range(options.looked_before + 1, look + 1):
         direction = test.decide(k)
         if direction:
             return k, direction

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bot.experiment.design import Design
-from bot.experiment.open import ALPHA, Complete, log_e_by_look, log_factors
+from bot.experiment.open import ALPHA, Complete, log_e_by_look
 from bot.experiment.scores import Floats, score
 
 STEP = 0.01
@@ -60,7 +60,7 @@ def never_rejected(
     """The interval at looks 0 … looks."""
     grid = shifts()
     scored = score(shifted(values, design.treated.astype(float), grid, cap), design.stratum, baseline=baseline)
-    log_e = log_e_by_look(blocks, log_factors(scored.z[blocks.units], blocks.treated), looks)
+    log_e = log_e_by_look(blocks, scored.z, looks)
     against = (log_e >= math.log(2.0 / alpha)).any(axis=1)
     standing = ~np.maximum.accumulate(against, axis=0)
     intervals: list[Interval] = []

@@ -19,7 +19,8 @@ from bot.experiment.units import BLOCK
 
 ALPHA = 0.05
 THETAS = (0.1, 0.2, 0.3, 0.45, 0.65, 0.9)
-THRESHOLD = 2.0 / ALPHA
+_AT_ONCE = 64
+"""Blocks whose factors are held in memory together."""
 
 
 @dataclass(frozen=True)
@@ -50,11 +51,13 @@ def log_factors(z: Floats, treated: Ints) -> Floats:
     """
     assigned = treated[:, :, None] if treated.ndim == 2 else treated
     count = assigned.sum(axis=1)
-    ours = (z * assigned).sum(axis=1)
+    ours, every = (z * assigned).sum(axis=1), z.sum(axis=1)
     out = np.empty((2, len(THETAS), z.shape[0], z.shape[2]))
-    for side, sign in enumerate((-1.0, 1.0)):
-        for i, theta in enumerate(THETAS):
-            out[side, i] = sign * theta * ours - np.log(_mean_over_ways(np.exp(sign * theta * z), count))
+    for i, theta in enumerate(THETAS):
+        weights = np.exp(theta * z)
+        out[1, i] = theta * ours - np.log(_mean_over_ways(weights, count))
+        # Betting on faster weighs by 1/w, and the treated units' product of those is the others' product over all four.
+        out[0, i] = theta * (every - ours) - np.log(_mean_over_ways(weights, BLOCK - count))
     return out
 
 
@@ -81,19 +84,23 @@ def log_mixture(sums: Floats) -> Floats:
     return found
 
 
-def log_e_by_look(blocks: Complete, factors: Floats, looks: int) -> Floats:
-    """Log e-values of both sides at looks 0 … looks, shape (looks + 1, 2, columns)."""
-    out = np.zeros((looks + 1, 2, factors.shape[3]))
-    sums = np.zeros(factors.shape[:2] + factors.shape[3:])
+def log_e_by_look(blocks: Complete, z: Floats, looks: int) -> Floats:
+    """Log e-values of both sides at looks 0 … looks, shape (looks + 1, 2, columns).
+
+    z: scores of all units, shape (units, columns).
+    """
+    out = np.zeros((looks + 1, 2, z.shape[1]))
+    sums = np.zeros((2, len(THETAS), z.shape[1]))
     edges = np.searchsorted(blocks.read, np.arange(looks + 1), side="right")
     done = 0
-    for look, edge in enumerate(edges):
+    for look, edge in enumerate(edges.tolist()):
+        out[look] = out[look - 1] if look else 0.0
         if edge > done:
-            sums = sums + factors[:, :, done:edge].sum(axis=2)
-            done = int(edge)
+            for first in range(done, edge, _AT_ONCE):
+                part = slice(first, min(first + _AT_ONCE, edge))
+                sums += log_factors(z[blocks.units[part]], blocks.treated[part]).sum(axis=2)
+            done = edge
             out[look] = log_mixture(sums)
-        elif look:
-            out[look] = out[look - 1]
     return out
 
 

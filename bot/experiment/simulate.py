@@ -16,7 +16,7 @@ from typing import Literal
 import numpy as np
 
 from bot.experiment.binomial import clopper_pearson
-from bot.experiment.open import complete_blocks, decide, log_e_by_look, log_factors
+from bot.experiment.open import complete_blocks, decide, log_e_by_look
 from bot.experiment.planned import ALPHA, Planned
 from bot.experiment.power import Rule
 from bot.experiment.scores import Floats, score
@@ -105,8 +105,7 @@ def _planned(world: World, z: Floats, name: str, alpha: float) -> int:
 
 def _open(world: World, z: Floats, name: str, alpha: float) -> int:
     blocks = complete_blocks(design_of(world, name=name, tau_hours=TAU_HOURS))
-    factors = log_factors(z[blocks.units][:, :, None], blocks.treated)
-    return decide(log_e_by_look(blocks, factors, WEEKS)[:, :, 0], alpha)[1]
+    return decide(log_e_by_look(blocks, z[:, None], WEEKS)[:, :, 0], alpha)[1]
 
 
 def cells(

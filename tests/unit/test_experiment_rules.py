@@ -237,7 +237,7 @@ def test_a_block_enters_when_its_last_unit_is_mature():
     design = one_stratum([1, 0, 0, 1, 0, 1, 1, 0, 1], read=[1, 1, 2, 3, 3, 3, 3, 5, 6])
     blocks = complete_blocks(design)
     assert blocks.read.tolist() == [3, 5]
-    log_e = log_e_by_look(blocks, log_factors(np.ones((2, 4, 1)) * [[[1], [-1], [0], [2]]], blocks.treated), 6)
+    log_e = log_e_by_look(blocks, np.array([[1.0], [-1.0], [0.0], [2.0]] * 2 + [[1.0]]), 6)
     assert np.all(log_e[:3] == 0) and np.any(log_e[3] != 0) and np.array_equal(log_e[3], log_e[4])
     assert decide(np.array([[0, 0], [3.6, 0], [3.7, 0], [0, 9]])) == (2, -1)
 
