@@ -109,6 +109,12 @@ class Audience:
         if frozenset() in readers:  # no set at all; `Readers` cannot be built so
             self._decided[frozenset()] = False
 
+    def reached_by(self, any_of: frozenset[str]) -> bool:
+        """Whether every reader is in at least one of these groups."""
+        if any_of not in self._judged:
+            self._judge((any_of,))
+        return self._judged[any_of]
+
     def _judge(self, questions: Iterable[frozenset[str]]) -> None:
         """For each any-of set: does every reader have one of its groups?
 
