@@ -133,7 +133,7 @@ def person_of(found: Any, team_id: str, asked_at: datetime) -> Person:
         id=found["id"],
         email=email.lower() if isinstance(email, str) and "@" in email else None,
         kind=_kind(found, team_id),
-        active=found.get("deleted") is False,
+        active=found.get("deleted") is not True,  # whoever may still be here counts as a reader
         team_id=team if isinstance(team, str) and team else None,
         seen_at=asked_at,
     )
@@ -150,7 +150,7 @@ def _kind(found: Mapping[str, Any], team_id: str) -> Kind:
     if found.get("is_restricted") is True:
         return "guest"
     flags = (found.get("is_restricted"), found.get("is_ultra_restricted"), found.get("is_bot"))
-    if team != team_id or any(flag is not False for flag in flags):
+    if "deleted" not in found or team != team_id or any(flag is not False for flag in flags):
         return "unknown"
     return "full"
 

@@ -368,14 +368,21 @@ async def test_on_a_server_without_guests_its_people_are_full_members_and_its_ch
     assert not (await (await directory(connect, **answers)).channel("C1")).shared
 
 
-async def test_somebody_without_the_deleted_flag_is_not_active(wire: Any, connect: Any) -> None:
+async def test_somebody_without_the_deleted_flag_may_be_here_and_is_nobody(wire: Any, connect: Any) -> None:
     sample = wire("slack", "made_users_info_full_member")["made_users_info_full_member.json"]
     user = {name: value for name, value in sample["user"].items() if name != "deleted"}
-    assert not (await (await directory(connect, users_info=ok(user=user))).person(user["id"])).active
+    answers = {"users_info": ok(user=user), "users_list": ok(members=[sample["user"]])}
+    found = await (await directory(connect, **answers)).person(user["id"])
+    assert (found.active, found.kind) == (True, "unknown")
 
 
 async def test_an_address_that_nobody_confirmed_is_none(connect: Any) -> None:
-    user = {"id": "U1", "team_id": "T012AB3C4", "is_email_confirmed": False, "profile": {"email": "a@b.example"}}
+    user = PLAIN | {
+        "is_restricted": False,
+        "is_ultra_restricted": False,
+        "is_email_confirmed": False,
+        "profile": {"email": "a@b.example"},
+    }
     assert (await (await directory(connect, users_info=ok(user=user))).person("U1")).email is None
 
 
