@@ -8,12 +8,13 @@ with Prometheus' error shape: subqueries, `@`, native histograms, `group_left`.
 
 from __future__ import annotations
 
+import bisect
 import itertools
 import math
 import operator
 import re
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -104,13 +105,43 @@ def evaluate_range(
 ) -> dict[Labels, list[tuple[float, float]]]:
     """The query at start, start + step, … up to end; a series misses the moments at which it has no value."""
     node = parse(query)
+    fetched = _Fetched(node, start, end, samples)
     made: dict[Labels, list[tuple[float, float]]] = defaultdict(list)
     for index in range(int((end - start) / step + 1e-9) + 1):
         at = start + index * step
-        value = _evaluate(node, at, samples)
+        value = _evaluate(node, at, fetched)
         for labels, number in (value if isinstance(value, dict) else {(): value}).items():
             made[labels].append((at, number))
     return dict(made)
+
+
+class _Fetched:
+    """The samples of each selector of a query over a whole range, selected once and cut to size at each step."""
+
+    def __init__(self, node: Node, start: float, end: float, samples: Samples) -> None:
+        self._found: dict[int, list[tuple[Labels, list[float], list[tuple[float, float]]]]] = {}
+        for selector in _selectors(node):
+            span = selector.value["range"] or LOOKBACK_SECONDS
+            first, last = start - selector.value["offset"] - span, end - selector.value["offset"]
+            self._found[id(selector)] = [
+                (tuple(sorted(labels.items())), [at for at, _ in points], list(points))
+                for labels, points in samples.select(selector.value["name"], _keeper(selector), first, last)
+            ]
+
+    def cut(self, node: Node, start: float, end: float) -> dict[Labels, list[tuple[float, float]]]:
+        made = {}
+        for labels, times, points in self._found[id(node)]:
+            low, high = bisect.bisect_left(times, start), bisect.bisect_right(times, end)
+            if low < high:
+                made[labels] = points[low:high]
+        return made
+
+
+def _selectors(node: Node) -> Iterator[Node]:
+    if node.kind == "selector":
+        yield node
+    for one in node.inner:
+        yield from _selectors(one)
 
 
 def duration(text: str) -> float:
@@ -281,7 +312,7 @@ def _unquote(text: str) -> str:
 # --- evaluating --------------------------------------------------------------------------------------------------
 
 
-def _evaluate(node: Node, at: float, samples: Samples) -> Value:
+def _evaluate(node: Node, at: float, samples: Samples | _Fetched) -> Value:
     if node.kind == "number":
         return float(node.value)
     if node.kind == "selector":
@@ -297,15 +328,19 @@ def _evaluate(node: Node, at: float, samples: Samples) -> Value:
     raise QueryError(f"a {node.kind} cannot stand here")
 
 
-def _select(node: Node, at: float, span: float, samples: Samples) -> dict[Labels, list[tuple[float, float]]]:
-    matchers = [(label, compare, wanted) for label, compare, wanted in node.value["matchers"]]
-
-    def keep(labels: Mapping[str, str]) -> bool:
-        return all(_matches(labels.get(label, ""), compare, wanted) for label, compare, wanted in matchers)
-
+def _select(node: Node, at: float, span: float, samples: Samples | _Fetched) -> dict[Labels, list[tuple[float, float]]]:
     moment = at - node.value["offset"]
-    found = samples.select(node.value["name"], keep, moment - span, moment)
+    if isinstance(samples, _Fetched):
+        return samples.cut(node, moment - span, moment)
+    found = samples.select(node.value["name"], _keeper(node), moment - span, moment)
     return {tuple(sorted(labels.items())): list(points) for labels, points in found if points}
+
+
+def _keeper(node: Node) -> Callable[[Mapping[str, str]], bool]:
+    def keep(labels: Mapping[str, str]) -> bool:
+        return all(_matches(labels.get(one, ""), compare, wanted) for one, compare, wanted in node.value["matchers"])
+
+    return keep
 
 
 def _matches(value: str, compare: str, wanted: str) -> bool:
@@ -317,7 +352,7 @@ def _matches(value: str, compare: str, wanted: str) -> bool:
         raise QueryError(f"error parsing regexp: {error}") from None
 
 
-def _call(node: Node, at: float, samples: Samples) -> Value:
+def _call(node: Node, at: float, samples: Samples | _Fetched) -> Value:
     name, inner = node.value, node.inner
     if name in ("rate", "increase", "irate", "delta", "idelta", *_OVER_TIME):
         source = inner[-1] if inner else node
@@ -395,7 +430,7 @@ def _histogram_quantile(q: float, vector: Vector) -> Vector:
     return {labels: quantile(q, buckets) for labels, buckets in groups.items()}
 
 
-def _aggregate(node: Node, at: float, samples: Samples) -> Value:
+def _aggregate(node: Node, at: float, samples: Samples | _Fetched) -> Value:
     name = node.value["name"]
     how, names = node.value["grouping"]
     vector = _vector(_evaluate(node.inner[-1], at, samples))

@@ -70,6 +70,9 @@ class Tape:
         self._trace_starts = [trace["spans"][0]["startTime"] / 1e6 for trace in self.traces]
         self.logs = [json.loads(line) for line in _lines(folder / "logs.jsonl.gz")]
         self.series = _series(json.loads(gzip.decompress((folder / "metrics.json.gz").read_bytes())))
+        self._by_name: dict[str, list[RecordedSeries]] = {}
+        for one in self.series:
+            self._by_name.setdefault(one.labels["__name__"], []).append(one)
         self.healthy_from = float(self.manifest["healthy_from"])
         self.healthy_to = _epoch(self.manifest["changes"][-1]["started_at"])
         self.ended_at = float(self.manifest["ended_at"])
@@ -161,8 +164,8 @@ class Tape:
         end = min(end, self.clock())
         segments = list(self.segments(start, math.nextafter(end, math.inf))) if end >= start else []
         found = []
-        for series in self.series:
-            if (name is not None and series.labels["__name__"] != name) or not keep(series.labels):
+        for series in self.series if name is None else self._by_name.get(name, ()):
+            if not keep(series.labels):
                 continue
             points = []
             for segment in segments:
