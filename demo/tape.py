@@ -24,6 +24,7 @@ from demo.maths import without_resets
 FOLDER = pathlib.Path(__file__).parent / "recording"
 TAIL_SECONDS = 60.0
 _ISO = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)")
+_TIMES = re.compile(r'("(?:startTime|timestamp)": ?)(\d+)')
 _PHASES = ("recorded", "before", "tail", "after")
 _PAST_TILES = 4000
 """How many healthy periods counters are raised by, so that none is negative weeks before."""
@@ -66,7 +67,8 @@ class Tape:
         self.manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
         self.github: dict[str, Any] = json.loads((folder / "github.json").read_text(encoding="utf-8"))
         self.pagerduty: dict[str, Any] = json.loads((folder / "pagerduty.json").read_text(encoding="utf-8"))
-        self.traces = [json.loads(line) for line in _lines(folder / "traces.jsonl.gz")]
+        self._trace_texts = _lines(folder / "traces.jsonl.gz")
+        self.traces: list[dict[str, Any]] = [json.loads(line) for line in self._trace_texts]
         self._trace_starts = [trace["spans"][0]["startTime"] / 1e6 for trace in self.traces]
         self.logs = [json.loads(line) for line in _lines(folder / "logs.jsonl.gz")]
         self.series = _series(json.loads(gzip.decompress((folder / "metrics.json.gz").read_bytes())))
@@ -134,19 +136,34 @@ class Tape:
             return self.resolved_at - self.healthy_from + turn * healthy
         return self.shift + turn * healthy
 
-    def live_traces(self, start: float, end: float) -> Iterator[dict[str, Any]]:
-        """Traces that began in [start, end) and before now, in Jaeger's form, newest first."""
+    def began_in(self, start: float, end: float) -> Iterator[tuple[int, Segment]]:
+        """Which recorded traces are played in [start, end) and up to now, newest first."""
         for segment in reversed(list(self.segments(start, min(end, self.clock())))):
             low = bisect.bisect_left(self._trace_starts, segment.start)
             high = bisect.bisect_left(self._trace_starts, segment.end)
-            for trace in reversed(self.traces[low:high]):
-                yield played(trace, segment)
+            for index in range(high - 1, low - 1, -1):
+                yield index, segment
+
+    def played(self, index: int, segment: Segment) -> str:
+        """A recorded trace as JSON, moved in time and with an id of its own when repeated.
+
+        On the text, not on objects: a search answers with a megabyte, and the bot asks twenty of them at once.
+        """
+        micros = round(segment.offset * 1e6)
+        text = _TIMES.sub(lambda match: f"{match[1]}{int(match[2]) + micros}", self._trace_texts[index])
+        recorded = self.traces[index]["traceID"]
+        return text.replace(recorded, _marked(recorded, segment))
+
+    def live_traces(self, start: float, end: float) -> Iterator[dict[str, Any]]:
+        """Traces that began in [start, end) and before now, in Jaeger's form, newest first."""
+        for index, segment in self.began_in(start, end):
+            yield json.loads(self.played(index, segment))
 
     def live_trace(self, trace_id: str) -> dict[str, Any] | None:
         """One trace by the id under which it is played; None when there is none, or not yet."""
         if not re.fullmatch(r"[0-9a-f]{32}", trace_id):
             return None
-        for trace in self.traces:
+        for index, trace in enumerate(self.traces):
             if trace["traceID"][8:] == trace_id[8:]:
                 mark = int(trace_id[:8], 16) ^ int(trace["traceID"][:8], 16)
                 phase, turn = _PHASES[(mark >> 24) % len(_PHASES)], mark & 0xFFFFFF
@@ -154,7 +171,7 @@ class Tape:
                 live = trace["spans"][0]["startTime"] / 1e6 + self._offset(phase, turn)
                 segment = self._segment(live)
                 if live <= self.clock() and (segment.phase, segment.turn) == (phase, turn):
-                    return played(trace, segment)
+                    return dict(json.loads(self.played(index, segment)))
         return None
 
     def select(
@@ -193,19 +210,6 @@ class Tape:
         turns = max(0.0, math.ceil((resolved - self.ended_at) / TAIL_SECONDS))
         reached = series.at(resolved - turns * TAIL_SECONDS) + turns * tail
         return base + reached - series.at(self.healthy_from) + segment.turn * healthy
-
-
-def played(trace: Mapping[str, Any], segment: Segment) -> dict[str, Any]:
-    """A recorded trace as it is seen in a segment: moved in time, and with an id of its own when repeated."""
-    micros = round(segment.offset * 1e6)
-    trace_id = _marked(trace["traceID"], segment)
-    spans = []
-    for span in trace["spans"]:
-        references = [{**one, "traceID": trace_id} for one in span["references"]]
-        logs = [{**one, "timestamp": one["timestamp"] + micros} for one in span["logs"]]
-        moved = {"traceID": trace_id, "references": references, "startTime": span["startTime"] + micros, "logs": logs}
-        spans.append({**span, **moved})
-    return {**trace, "traceID": trace_id, "spans": spans}
 
 
 def _marked(trace_id: str, segment: Segment) -> str:
