@@ -26,7 +26,9 @@ def test_another_content_is_refused_with_both_hashes() -> None:
 def test_a_platform_without_a_pin_is_said() -> None:
     said: list[str] = []
     check_integrity(CONTENT, None, "local-slack-darwin-x64", said.append)
-    assert said == ["local-slack-darwin-x64: no hash is pinned for this platform, npm's own check of its registry counts"]
+    assert said == [
+        "local-slack-darwin-x64: no hash is pinned for this platform, npm's own check of its registry counts"
+    ]
 
 
 def test_pins_are_sha512() -> None:
