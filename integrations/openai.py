@@ -254,8 +254,14 @@ def _guarded(inner: httpx2.AsyncBaseTransport, credentials: Mapping[str, str]) -
     class Guarded(httpx2.AsyncBaseTransport):
         async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
             kept = [(name, value) for name, value in request.headers.multi_items() if name.lower() in _SENT_HEADERS]
-            request.headers = httpx2.Headers([*kept, ("accept-encoding", "identity"), *credentials.items()])
-            response = await inner.handle_async_request(request)
+            sent = httpx2.Request(  # a copy: the SDK reads its own headers again from the request of the response
+                request.method,
+                request.url,
+                headers=[*kept, ("accept-encoding", "identity"), *credentials.items()],
+                stream=request.stream,
+                extensions=request.extensions,
+            )
+            response = await inner.handle_async_request(sent)
             if response.headers.get("content-encoding", "identity").lower() != "identity":
                 await response.aclose()
                 raise Malformed(request.url.host, "answered in a compressed form that was not asked for")

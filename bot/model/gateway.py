@@ -8,6 +8,7 @@ transaction (rate, ceilings, reservation) → attempts (breaker, retry budget, o
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
@@ -92,6 +93,8 @@ class _Run:
     one_attempt_usd: float
     tokens: int
     reservation: Reservation | None = None
+    pending: asyncio.Future[Reservation | OverCeiling] | None = None
+    """A transaction that reserves and was still under way when the deadline came: it commits all the same."""
     attempts: int = 0
     lost: int = 0
     """Attempts whose answer was lost: the request may be charged all the same."""
@@ -210,6 +213,9 @@ class Gateway:
         except TimeoutError:
             if run.reservation is None:
                 ended = _Ended("not_admitted", "the model was busy until the deadline")
+        except asyncio.CancelledError:
+            await asyncio.shield(self._settle(run, ended, self._clock.monotonic() - began))
+            raise
         except _Ended as why:
             ended = why
         except NotAdmitted as full:
@@ -253,7 +259,7 @@ class Gateway:
             async with AsyncExitStack() as slot:
                 slot.callback(guards.admission.leave, call.priority)
                 try:
-                    reserved = await self._store.transaction(lambda tx: self._reserve(tx, run))
+                    reserved = await self._reserving(run, lambda tx: self._reserve(tx, run))
                 except _RateUsedUp as used_up:
                     guards.admission.wait(call.priority, used_up.seconds)
                     again = True
@@ -264,6 +270,17 @@ class Gateway:
                 telemetry.histogram(telemetry.QUEUE_WAIT).record(self._clock.monotonic() - began, labels)
                 await self._attempts(run)
                 return
+
+    async def _reserving(
+        self, run: _Run, work: Callable[[Transaction], Reservation | OverCeiling]
+    ) -> Reservation | OverCeiling:
+        """A transaction that changes the reservation; a deadline in the middle of it does not lose its result."""
+        run.pending = asyncio.ensure_future(self._store.transaction(work))
+        result = await asyncio.shield(run.pending)
+        run.pending = None
+        if isinstance(result, Reservation):
+            run.reservation = result
+        return result
 
     def _reserve(self, tx: Transaction, run: _Run) -> Reservation | OverCeiling:
         """One transaction: money first, then the rate; a rate that is used up takes the reservation back."""
@@ -383,14 +400,18 @@ class Gateway:
         reservation, now = run.reservation, self._clock.now()
         assert reservation is not None
         try:
-            await self._store.transaction(
-                lambda tx: spend.extend(tx, reservation, run.one_attempt_usd, self._ceilings, now)
+            await self._reserving(
+                run, lambda tx: spend.extend(tx, reservation, run.one_attempt_usd, self._ceilings, now)
             )
         except OverCeiling as over:
             raise _Ended("budget", over.reason) from over
 
     async def _settle(self, run: _Run, ended: _Ended | None, seconds: float) -> Reply:
         """One transaction: settlement, correction of the rate, the record."""
+        if run.pending is not None:
+            with contextlib.suppress(OverCeiling, _RateUsedUp):
+                late = await run.pending
+                run.reservation = late if isinstance(late, Reservation) else run.reservation
         call, now = run.record.call, self._clock.now()
         done, cost = run.completion, run.cost_usd()
         if done is not None:

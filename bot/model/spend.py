@@ -9,7 +9,7 @@ Days and months are UTC.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from bot.store import Transaction
@@ -51,6 +51,7 @@ class Reservation:
     payer: Payer
     attempt: int
     reserved_at: datetime
+    usd: float
 
 
 class OverCeiling(Exception):
@@ -67,36 +68,35 @@ def reserve(tx: Transaction, payer: Payer, usd: float, ceilings: Ceilings, now: 
     attempt = _restarts(tx, payer, now) + 1
     if attempt > CALLS_PER_STEP:
         raise OverCeiling("this step has asked a model twice already", "step")
-    _add(tx, payer, usd, ceilings, now, guard=True)
+    _guarded_add(tx, payer, usd, ceilings, now, now)
     row = {
         "workspace_id": payer.workspace_id, "workflow_id": payer.workflow_id, "step": payer.step, "attempt": attempt,
         "use": payer.use, "model": payer.model, "team": payer.team, "incident_id": payer.incident_id,
         "reserved_usd": usd, "state": "open", "reserved_at": now,
     }  # fmt: skip
     tx.insert("spend", [row])
-    return Reservation(payer, attempt, now)
+    return Reservation(payer, attempt, now, usd)
 
 
-def extend(tx: Transaction, reservation: Reservation, usd: float, ceilings: Ceilings, now: datetime) -> None:
+def extend(tx: Transaction, reservation: Reservation, usd: float, ceilings: Ceilings, now: datetime) -> Reservation:
     """Set more aside: an answer was lost, may be charged all the same, and the request is sent again."""
-    _add(tx, reservation.payer, usd, ceilings, reservation.reserved_at, guard=True, at=now)
+    _guarded_add(tx, reservation.payer, usd, ceilings, reservation.reserved_at, now)
     tx.execute(
         f"UPDATE spend SET reserved_usd = reserved_usd + :usd WHERE {_KEY} AND state = 'open'",  # noqa: S608
         {**_key(reservation), "usd": usd},
     )
+    return replace(reservation, usd=reservation.usd + usd)
 
 
 def settle(tx: Transaction, reservation: Reservation, usd: float, ceilings: Ceilings, now: datetime) -> None:
     """What it really cost takes the place of what was set aside. Settling twice changes nothing."""
-    found = tx.query(f"SELECT reserved_usd FROM spend WHERE {_KEY} AND state = 'open'", _key(reservation))  # noqa: S608
-    if not found:
-        return
-    tx.execute(
-        f"UPDATE spend SET settled_usd = :usd, state = 'settled', settled_at = :now WHERE {_KEY}",  # noqa: S608
+    changed = tx.execute(
+        f"UPDATE spend SET settled_usd = :usd, state = 'settled', settled_at = :now WHERE {_KEY} AND state = 'open'",  # noqa: S608
         {**_key(reservation), "usd": usd, "now": now},
     )
-    difference = usd - float(found[0]["reserved_usd"])
-    _add(tx, reservation.payer, difference, ceilings, reservation.reserved_at, guard=False, at=now)
+    if changed:
+        wanted = scopes(reservation.payer, ceilings, reservation.reserved_at)
+        _add(tx, reservation.payer.workspace_id, wanted, usd - reservation.usd)
 
 
 def settle_abandoned(tx: Transaction, workspace_id: str, living: Collection[str], now: datetime) -> int:
@@ -111,9 +111,14 @@ def settle_abandoned(tx: Transaction, workspace_id: str, living: Collection[str]
     return len(dead)
 
 
-def spent(tx: Transaction, workspace_id: str, scopes: Collection[str]) -> dict[str, float]:
+def spent(tx: Transaction, workspace_id: str, wanted: Collection[str]) -> dict[str, float]:
     """Dollars settled and reserved per scope; 0 for a scope without a row."""
-    return {scope: _total(tx, workspace_id, scope) for scope in scopes}
+    marks, names = _named(wanted)
+    rows = tx.query(
+        f"SELECT scope, usd FROM spend_totals WHERE workspace_id = :workspace_id AND scope IN ({marks})",  # noqa: S608
+        {"workspace_id": workspace_id, **names},
+    )
+    return dict.fromkeys(wanted, 0.0) | {row["scope"]: float(row["usd"]) for row in rows}
 
 
 def scopes(payer: Payer, ceilings: Ceilings, at: datetime) -> dict[str, tuple[float | None, str]]:
@@ -167,32 +172,36 @@ def _close(tx: Transaction, key: Mapping[str, object], now: datetime) -> None:
     )
 
 
-def _add(
-    tx: Transaction,
-    payer: Payer,
-    usd: float,
-    ceilings: Ceilings,
-    reserved_at: datetime,
-    *,
-    guard: bool,
-    at: datetime | None = None,
+def _guarded_add(
+    tx: Transaction, payer: Payer, usd: float, ceilings: Ceilings, reserved_at: datetime, now: datetime
 ) -> None:
-    """Add to every total of the day and month of the reservation; with `guard`, all ceilings are looked at first."""
+    """Look at every ceiling, then add to every total of the reservation's day and month."""
     wanted = scopes(payer, ceilings, reserved_at)
     before = spent(tx, payer.workspace_id, wanted)
-    now = at or reserved_at
-    if guard:
-        for scope, (ceiling, words) in wanted.items():
-            if ceiling is not None and before[scope] + usd > ceiling + _DUST_USD:
-                raise OverCeiling(words, scope)
+    for scope, (ceiling, words) in wanted.items():
+        if ceiling is not None and before[scope] + usd > ceiling + _DUST_USD:
+            raise OverCeiling(words, scope)
+    _add(tx, payer.workspace_id, wanted, usd)
     for scope, (ceiling, _) in wanted.items():
-        key = {"workspace_id": payer.workspace_id, "scope": scope, "usd": usd}
-        if not tx.execute(
-            "UPDATE spend_totals SET usd = usd + :usd WHERE workspace_id = :workspace_id AND scope = :scope", key
-        ):
-            tx.insert("spend_totals", [key])
         if ceiling and not scope.startswith("incident:") and before[scope] + usd >= WARN_AT * ceiling:
             _notice(tx, payer.workspace_id, scope, before[scope] + usd, ceiling, now)
+
+
+def _add(tx: Transaction, workspace_id: str, wanted: Collection[str], usd: float) -> None:
+    marks, names = _named(wanted)
+    changed = tx.execute(
+        f"UPDATE spend_totals SET usd = usd + :usd WHERE workspace_id = :workspace_id AND scope IN ({marks})",  # noqa: S608
+        {"workspace_id": workspace_id, "usd": usd, **names},
+    )
+    if changed < len(wanted):
+        missing = [{"workspace_id": workspace_id, "scope": scope, "usd": usd} for scope in wanted]
+        tx.insert("spend_totals", missing, ignore=True)
+
+
+def _named(wanted: Collection[str]) -> tuple[str, dict[str, str]]:
+    """Named parameters for an IN list."""
+    names = {f"scope_{number}": scope for number, scope in enumerate(wanted)}
+    return ", ".join(f":{name}" for name in names), names
 
 
 def _notice(tx: Transaction, workspace_id: str, scope: str, usd: float, ceiling: float, now: datetime) -> None:
@@ -215,11 +224,3 @@ def _words(scope: str) -> str:
         return rest
     name, _, month = rest.rpartition(":")
     return f"{kind} {name}, {month}"
-
-
-def _total(tx: Transaction, workspace_id: str, scope: str) -> float:
-    rows = tx.query(
-        "SELECT usd FROM spend_totals WHERE workspace_id = :workspace_id AND scope = :scope",
-        {"workspace_id": workspace_id, "scope": scope},
-    )
-    return float(rows[0]["usd"]) if rows else 0.0

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+_AS_THEY_ARE = frozenset({str, int, float, bytes, type(None)})
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 
 
@@ -25,6 +26,8 @@ def to_time(text: str) -> datetime:
 
 def encode(value: Any) -> Any:
     """One value as the database holds it."""
+    if type(value) in _AS_THEY_ARE:
+        return value
     if isinstance(value, bool):
         return int(value)
     if isinstance(value, datetime):

@@ -1,0 +1,50 @@
+"""The `Store` contract on an in-memory SQLite database, without a thread: for tests of thousands of calls."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+from bot.store import Row, Transaction, migrations
+from bot.store.sqlite import SqliteTransaction, _schema, _statements
+
+T = TypeVar("T")
+
+
+class MemoryStore:
+    """Forgets everything when it is closed."""
+
+    def __init__(self) -> None:
+        self._connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+        for _, sql in migrations.steps():
+            for statement in _statements(sql):
+                self._connection.execute(statement)
+        self._transaction = SqliteTransaction(self._connection, _schema(self._connection))
+        self.transactions = 0
+
+    async def query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> list[Row]:
+        return self._transaction.query(sql, parameters)
+
+    async def insert(self, table: str, rows: Sequence[Mapping[str, Any]], *, ignore: bool = False) -> int:
+        return await self.transaction(lambda tx: tx.insert(table, rows, ignore=ignore))
+
+    async def upsert(self, table: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        await self.transaction(lambda tx: tx.upsert(table, rows))
+
+    def transaction(self, work: Callable[[Transaction], T]) -> Awaitable[T]:
+        async def run() -> T:
+            self.transactions += 1
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                result = work(self._transaction)
+            except BaseException:
+                self._connection.execute("ROLLBACK")
+                raise
+            self._connection.execute("COMMIT")
+            return result
+
+        return run()
+
+    async def close(self) -> None:
+        self._connection.close()
