@@ -8,9 +8,10 @@ from typing import Any
 
 from bot.clock import Clock, ManualClock
 from bot.model.admission import AdmissionLimits
+from bot.model.attempts import GatewayLimits
 from bot.model.breaker import BreakerLimits
 from bot.model.call import ModelCall
-from bot.model.gateway import Gateway, GatewayLimits
+from bot.model.gateway import Gateway
 from bot.model.pins import Pin, Prices
 from bot.model.rate import Rates
 from bot.store import Store

@@ -15,11 +15,13 @@ from hypothesis import strategies as st
 from bot.clock import ManualClock, SystemClock
 from bot.model import spend, transcript
 from bot.model.admission import AdmissionLimits
+from bot.model.attempts import Attempts, Ended, GatewayLimits, Guards, Run
 from bot.model.breaker import BreakerLimits
 from bot.model.call import Answer, Refusal, Reply
 from bot.model.gateway import Gateway
 from bot.model.rate import Rates
 from bot.model.spend import Ceilings, Payer
+from bot.model.transcript import CallRecord
 from integrations.errors import Denied, IntegrationError, Malformed, Refused, Unavailable
 from integrations.fixtures import ScriptedModel
 from integrations.ports import Completion, PromptRequest
@@ -291,7 +293,18 @@ async def test_requests_stay_within_the_retry_budget_under_any_sequence_of_failu
 
 
 async def test_requests_stay_within_the_retry_budget_in_a_total_outage_of_10_000_calls() -> None:
-    _, endpoint = await outage(10_000, 0, NEVER_OPENS)
+    """On the attempts alone: the same retries without ten thousand reservations in a database."""
+    clock, endpoint = ManualClock(AT), ScriptedModel([DOWN])
+    limits = GatewayLimits(retries=10, breaker=NEVER_OPENS)
+    guards, attempts = Guards(clock, limits), Attempts(clock, limits, random.Random(1))
+
+    async def extend(run: Run) -> None:
+        pass
+
+    for number in range(10_000):
+        run = Run(PIN, guards, CallRecord(str(number), call(number), AT), clock.monotonic() + 1000, 0.0, 0)
+        with pytest.raises(Ended):
+            await attempts.send(run, endpoint, extend)
     assert 10_900 <= len(endpoint.requests) <= 11_010
 
 
