@@ -1,7 +1,7 @@
 """The classic blocks: header, section, context, actions. For workspaces and servers that refuse the newer ones.
 
-The same content as the modern form. Times are in UTC ("14:02:10 UTC"), because the servers that want this form show
-date tokens raw; what the modern form folds away is in the thread.
+The same content as the modern form. Times are in UTC ("14:02 UTC", with seconds in the thread), because the servers
+that want this form show date tokens raw; what the modern form folds away is in the thread.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from bot.cards import actions
-from bot.cards.blocks_modern import MAX_LINE_UNITS, Block, button, context_block, markup, pieces
 from bot.cards.content import Button, Card, Paragraph
 from bot.cards.details import Section
+from bot.cards.markup import MAX_LINE_UNITS, Block, button, context_block, markup, pieces
 from bot.cards.runs import Line
 from bot.trust.neutralise import LinkPolicy, escape, mrkdwn_object, plain_text, units
 
@@ -22,7 +22,7 @@ MAX_SECTIONS = 40
 def card(content: Card, policy: LinkPolicy, began: datetime) -> list[Block]:
     """The channel's message."""
     blocks: list[Block] = [{"type": "header", "text": plain_text(content.header, 150)}]
-    blocks += context_block(content.context, policy, began, localised=False)
+    blocks += context_block(content.context, policy, began, times="minute")
     for paragraph in content.paragraphs:
         blocks += [_section(piece) for piece in _paragraph(paragraph, policy, began)]
     shown = [*content.buttons]
@@ -31,7 +31,7 @@ def card(content: Card, policy: LinkPolicy, began: datetime) -> list[Block]:
         shown.append(Button(actions.NOT_HELPFUL, "Not helpful", content.feedback))
     if shown:
         blocks.append({"type": "actions", "elements": [button(one) for one in shown]})
-    blocks += context_block(content.footer, policy, began, localised=False)
+    blocks += context_block(content.footer, policy, began, times="minute")
     return blocks
 
 
@@ -41,7 +41,7 @@ def details(sections: Iterable[Section], policy: LinkPolicy, began: datetime) ->
     for section in sections:
         texts = [f"*{escape(section.heading)}*"]
         for line in section.lines:
-            told = pieces(line, policy, began, localised=False)
+            told = pieces(line, policy, began, times="second")
             if not told:
                 continue
             shown = f"•  {told[0]}"
@@ -55,13 +55,13 @@ def details(sections: Iterable[Section], policy: LinkPolicy, began: datetime) ->
 
 def reply(line: Line, policy: LinkPolicy, began: datetime) -> list[Block]:
     """One sentence in the thread that is also sent to the channel."""
-    return [_section(piece) for piece in pieces(line, policy, began, localised=False)[:1]]
+    return [_section(piece) for piece in pieces(line, policy, began, times="minute")[:1]]
 
 
 def _paragraph(paragraph: Paragraph, policy: LinkPolicy, began: datetime) -> list[str]:
-    texts = pieces(paragraph.line, policy, began, localised=False)
+    texts = pieces(paragraph.line, policy, began, times="minute")
     for number, step in enumerate(paragraph.steps, start=1):
-        shown = f"{number}.  {markup(step, policy, began, localised=False)}"
+        shown = f"{number}.  {markup(step, policy, began, times='minute')}"
         if not texts or units(f"{texts[-1]}\n{shown}") > MAX_LINE_UNITS:
             texts.append(shown)
         else:

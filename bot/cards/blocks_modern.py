@@ -7,30 +7,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from datetime import datetime
-from typing import Any
 
 from bot.cards import actions, words
-from bot.cards.content import Button, Card, Paragraph
+from bot.cards.content import Card, Paragraph
 from bot.cards.details import Section
+from bot.cards.markup import MAX_LINE_UNITS, Block, button, context_block, markup
 from bot.cards.runs import Line, Run
 from bot.trust.neutralise import (
     LinkPolicy,
     clean,
-    escape,
     link_element,
-    mrkdwn,
-    mrkdwn_code,
-    mrkdwn_link,
     mrkdwn_object,
     plain_text,
     text_element,
     units,
 )  # fmt: skip
 
-Block = dict[str, Any]
-
-MAX_LINE_UNITS = 2800
-"""Text of one rich_text section or mrkdwn object; Slack allows 3,000."""
 MAX_LIST_LINES = 30
 CELL_LIMIT = 160
 
@@ -38,7 +30,7 @@ CELL_LIMIT = 160
 def card(content: Card, policy: LinkPolicy, began: datetime) -> list[Block]:
     """The channel's message."""
     blocks: list[Block] = [{"type": "header", "text": plain_text(content.header, 150)}]
-    blocks += context_block(content.context, policy, began)
+    blocks += context_block(content.context, policy, began, times="local")
     for paragraph in content.paragraphs:
         blocks += _paragraph(paragraph, policy, began)
     blocks += _container(content, policy, began)
@@ -46,7 +38,7 @@ def card(content: Card, policy: LinkPolicy, began: datetime) -> list[Block]:
         blocks.append({"type": "actions", "elements": [button(one) for one in content.buttons]})
     if content.feedback:
         blocks.append(_feedback(content.feedback))
-    blocks += context_block(content.footer, policy, began)
+    blocks += context_block(content.footer, policy, began, times="local")
     return blocks
 
 
@@ -103,52 +95,6 @@ def _element(run: Run, policy: LinkPolicy, began: datetime) -> Block:
     return text_element(run.text, run.limit, **style)
 
 
-def markup(line: Line, policy: LinkPolicy, began: datetime, *, localised: bool) -> str:
-    """The line as mrkdwn; times as Slack's date token when `localised`, else in UTC."""
-    return "".join(_marked_up(run, policy, began, localised) for run in line).strip()
-
-
-def _marked_up(run: Run, policy: LinkPolicy, began: datetime, localised: bool) -> str:
-    if run.kind == "mark":
-        return mrkdwn_link(run.url, run.text, policy)
-    if run.kind == "gap":
-        return "  "
-    if run.at is not None:
-        return _moment(run.at, run.kind == "ago", began, localised)
-    if run.kind == "code":
-        return mrkdwn_code(run.text, run.limit)
-    shown = mrkdwn(run.text, run.limit, edges=run.kind == "text")
-    sign = {"bold": "*", "strike": "~"}.get(run.kind, "")
-    return f"{sign}{shown}{sign}" if shown else ""
-
-
-def _moment(at: datetime, ago: bool, began: datetime, localised: bool) -> str:
-    if not localised:
-        return "" if ago else words.clock_second(at, began)
-    fallback = escape(words.clock_second(at, began))
-    if ago:
-        return f" (<!date^{int(at.timestamp())}^{{ago}}|{fallback}>)"
-    return f"<!date^{int(at.timestamp())}^{{time_secs}}|{fallback}>"
-
-
-def pieces(line: Line, policy: LinkPolicy, began: datetime, *, localised: bool) -> list[str]:
-    """The line as mrkdwn in texts of at most MAX_LINE_UNITS: cut between runs, so that no link or entity is cut."""
-    made, current = [], ""
-    for run in line:
-        shown = _marked_up(run, policy, began, localised)
-        if units(current + shown) > MAX_LINE_UNITS:
-            made.append(current)
-            current = ""
-        current += shown
-    return [piece.strip() for piece in [*made, current] if piece.strip()]
-
-
-def context_block(line: Line, policy: LinkPolicy, began: datetime, *, localised: bool = True) -> list[Block]:
-    """Small grey text. mrkdwn, because a context takes no rich text."""
-    texts = pieces(line, policy, began, localised=localised)[:2]
-    return [{"type": "context", "elements": [mrkdwn_object(one) for one in texts]}] if texts else []
-
-
 def _paragraph(paragraph: Paragraph, policy: LinkPolicy, began: datetime) -> list[Block]:
     parts: list[Block] = []
     head = list(elements(paragraph.line, policy, began, MAX_LINE_UNITS))
@@ -167,7 +113,7 @@ def _container(content: Card, policy: LinkPolicy, began: datetime) -> list[Block
         settings = [{"is_wrapped": True}] * 4 + [{"align": "right"}]
         inside.append({"type": "table", "rows": rows, "column_settings": settings})
     if content.timeline:
-        lines = [markup(line, policy, began, localised=True) for line in content.timeline]
+        lines = [markup(line, policy, began, times="local") for line in content.timeline]
         shown = "\n".join(lines)
         while len(shown) > MAX_LINE_UNITS and len(lines) > 1:
             lines.pop(0)
@@ -188,27 +134,6 @@ def _container(content: Card, policy: LinkPolicy, began: datetime) -> list[Block
 
 def _cell(value: str) -> Block:
     return {"type": "raw_text", "text": clean(value, CELL_LIMIT) or "–"}
-
-
-def button(one: Button) -> Block:
-    """A button of ours; the confirmation is Slack's own dialog."""
-    made: Block = {
-        "type": "button",
-        "action_id": one.action,
-        "text": plain_text(one.label, 75),
-        "value": one.value,
-    }
-    if one.primary:
-        made["style"] = "primary"
-    if one.confirm is not None:
-        title, question, agree = one.confirm
-        made["confirm"] = {
-            "title": plain_text(title, 100),
-            "text": plain_text(question, 300),
-            "confirm": plain_text(agree, 30),
-            "deny": plain_text("Not now", 30),
-        }
-    return made
 
 
 def _feedback(value: str) -> Block:

@@ -134,10 +134,8 @@ def context(state: CardState) -> Line:
     if times.resolved_at is not None:
         parts.append([text(f"resolved after {_after(times.resolved_at, began)}, "), moment(times.resolved_at)])
     if times.reopened:
-        again = [text(f"reopened {words.count(times.reopened, 'time')}")]
-        if times.reopened_at is not None:
-            again += [text(", last "), moment(times.reopened_at)]
-        parts.append(again)
+        again = [text("reopened")] if times.reopened_at is None else [text("reopened "), moment(times.reopened_at)]
+        parts.append(again if times.reopened == 1 else [*again, text(f", {words.count(times.reopened, 'time')}")])
     if state.alerts_in_storm > 1:
         parts.append([text(f"{words.count(state.alerts_in_storm, 'alert')} in one storm")])
     if incident.on_call:

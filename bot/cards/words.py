@@ -59,16 +59,19 @@ def distance(seconds_before: float) -> str:
     return f"{duration(seconds_before)} {'before' if seconds_before > 0 else 'after'}"
 
 
-def clock_minute(at: datetime) -> str:
+def clock_minute(at: datetime, day_of: datetime | None = None) -> str:
     """ "14:02 UTC", for texts that Slack does not localise (notifications, the classic form)."""
-    return f"{at.astimezone(UTC):%H:%M}{NBSP}UTC"
+    return f"{_day(at, day_of)}{at.astimezone(UTC):%H:%M}{NBSP}UTC"
 
 
 def clock_second(at: datetime, day_of: datetime | None = None) -> str:
     """ "14:02:10 UTC", with the day when it is another than that of `day_of`."""
+    return f"{_day(at, day_of)}{at.astimezone(UTC):%H:%M:%S}{NBSP}UTC"
+
+
+def _day(at: datetime, day_of: datetime | None) -> str:
     at = at.astimezone(UTC)
-    day = "" if day_of is None or day_of.astimezone(UTC).date() == at.date() else f"{at.day}{NBSP}{at:%b} "
-    return f"{day}{at:%H:%M:%S}{NBSP}UTC"
+    return "" if day_of is None or day_of.astimezone(UTC).date() == at.date() else f"{at.day}{NBSP}{at:%b} "
 
 
 def count(number: int, one: str, many: str | None = None) -> str:
