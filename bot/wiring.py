@@ -36,6 +36,7 @@ from bot.incidents.intake import Drainer, Start, store_signals
 from bot.incidents.poller import Poller
 from bot.incidents.routing import Routing, Service
 from bot.settings import Settings, SourceSection
+from bot.store import Store
 from bot.store.sqlite import SqliteStore
 from bot.triage.collect import Collector, Edge
 from bot.trust.directory import DirectoryCache
@@ -49,7 +50,7 @@ from integrations.github import GitHub
 from integrations.http import Egress, aiohttp_session
 from integrations.jaeger import Jaeger
 from integrations.pagerduty import PagerDuty, PagerDutyDoor
-from integrations.ports import SignalDoor, Source
+from integrations.ports import Directory, SignalDoor, Source
 from integrations.prometheus import Prometheus
 from integrations.records import Batch, Incident, Readers, ServiceNames, Signal
 from integrations.slack import ChannelNames, SlackDirectory, SlackPoster, SlackWeb, web_client
@@ -115,6 +116,20 @@ def access_of(settings: Settings, source: SourceSection | None) -> Access:
     """Who may read what a source says. A source without readers (it was refused at start-up) is nobody's."""
     readers = Readers.of(source.readers) if source is not None and source.readers is not None else Readers.nobody()
     return Access(readers, source.model if source else "allowed", lambda name: service_rule(settings, name))
+
+
+def directory_of(settings: Settings, store: Store, directory: Directory, clock: Clock) -> DirectoryCache:
+    """Who is who and who is where, over what the store remembers."""
+    file = settings.file
+    return DirectoryCache(
+        store,
+        file.workspace,
+        directory,
+        clock,
+        static={name: frozenset(emails) for name, emails in file.groups.items()},
+        limits=Limits(file.timeouts.people_hours * 3600, file.timeouts.membership_minutes * 60),
+        public_rule=file.slack.public_channel_audience,
+    )
 
 
 def alert_readers_of(settings: Settings) -> Callable[[Incident], Readers]:
@@ -317,12 +332,7 @@ async def build(settings: Settings, stack: AsyncExitStack, *, checkpoint: Checkp
     worker = WarmWorker(keys)
     stack.callback(worker.close)
     slack = await _slack(settings, egress, stack)
-    directory = DirectoryCache(
-        store, file.workspace, SlackDirectory(slack), clock,
-        static={name: frozenset(emails) for name, emails in file.groups.items()},
-        limits=Limits(file.timeouts.people_hours * 3600, file.timeouts.membership_minutes * 60),
-        public_rule=file.slack.public_channel_audience,
-    )  # fmt: skip
+    directory = directory_of(settings, store, SlackDirectory(slack), clock)
     stack.push_async_callback(directory.close)
     pagerduty = _pagerduty(settings, egress, stack)
     sources = _sources(settings, egress, stack, pagerduty)

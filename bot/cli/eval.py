@@ -10,6 +10,7 @@ EVALS: dict[str, tuple[str, str]] = {
     # name: (module with a click command named `command`, one line for --help)
     "redaction": ("bot.evals.redaction", "recall and harm of the redactor on labelled texts"),
     "injection": ("bot.evals.injection", "marks of the injection marker on harmless and hostile texts"),
+    "permissions": ("bot.evals.permissions", "the decision who may read, against a plain reference"),
 }
 """Every eval. The help line stands here so that `--help` imports none of them."""
 

@@ -131,6 +131,12 @@ class DirectoryCache:
         await self._know(members)
         return channel, members
 
+    async def stored_people(self) -> Collection[Person]:
+        """Everybody whom the store remembers, however old that is."""
+        await self._sync((self._people,))
+        people: Mapping[str, Person] = self._values.get(self._people, {})
+        return people.values()
+
     async def status(self) -> DirectoryStatus:
         """Ages and remarks."""
         await self._sync((self._people, *self._groups))
