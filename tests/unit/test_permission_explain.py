@@ -123,8 +123,8 @@ def state_folder(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
             [
                 {
                     "workspace_id": "default", "ulid": "x", "incident_id": "P1", "mark": "e1", "source": "s",
-                    "kind": "log", "external_id": "x", "title": "t", "text": "t", "url": "", "readers": '[["payments"]]',
-                    "model": "allowed", "observed_at": now, "fetched_at": now,
+                    "kind": "log", "external_id": "x", "title": "t", "text": "t", "url": "",
+                    "readers": '[["payments"]]', "model": "allowed", "observed_at": now, "fetched_at": now,
                 }
             ],
         )  # fmt: skip
