@@ -39,3 +39,33 @@ def test_the_input_is_left_as_it_is_and_deep_nesting_is_no_trouble():
     secret = {"token": ["password=abcDEF123456"]}
     redact_value(REDACTOR, secret)
     assert secret == {"token": ["password=abcDEF123456"]}
+
+
+@pytest.mark.parametrize(
+    ("value", "expected_shape"),
+    [
+        ({"password": "x", "user": "bob"}, {"password": "<secret:password:", "user": "bob"}),
+        ({"password": 123456, "port": 5432}, {"password": "<secret:password:", "port": 5432}),
+        ({"password": {"value": "deep"}}, {"password": {"value": "<secret:password:"}}),
+        ({"kind": "Secret", "data": {"u": "YXBw"}}, {"kind": "Secret", "data": {"u": "<secret:k8s-secret:"}}),
+        ({"a": "ghp_ABCDEFGHIJKL", "b": "MNOPQRSTUVWXYZ0123456789"}, {"a": "<secret:", "b": "<secret:"}),
+        ([["Authorization", "Bearer abcdef0123456789"]], [["Authorization", "Bearer <secret:"]]),
+        ({"max_tokens": 40, "token_type": "bearer"}, {"max_tokens": 40, "token_type": "bearer"}),
+    ],
+)
+def test_the_name_of_a_field_counts(value, expected_shape):
+    def alike(got, wanted):
+        if isinstance(wanted, dict):
+            return got.keys() == wanted.keys() and all(alike(got[key], wanted[key]) for key in wanted)
+        if isinstance(wanted, list):
+            return len(got) == len(wanted) and all(map(alike, got, wanted))
+        return got.startswith(wanted) if isinstance(wanted, str) else got == wanted
+
+    redacted = redact_value(REDACTOR, value)
+    assert alike(redacted, expected_shape), redacted
+    assert redact_value(REDACTOR, redacted) == redacted
+
+
+def test_personal_data_in_a_key_is_replaced():
+    redacted = redact_value(REDACTOR, {"anna@example.com": {"logins": 3}})
+    assert [key.split(":")[:2] for key in redacted] == [["<personal", "email"]]

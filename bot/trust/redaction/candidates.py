@@ -55,5 +55,6 @@ def is_blank(value: bytes) -> bool:
         return True
     first = bare[:1]
     if not bare.strip(first):
-        return first in _MASKS or first == bytes((MASK,)) or first >= b"\x80"
+        # "xxx" is a mask; "x" is what somebody chose.
+        return (first in _MASKS and (len(bare) > 2 or first == b"*")) or first == bytes((MASK,)) or first >= b"\x80"
     return MASK in bare and not bare.translate(None, bytes((MASK,)))

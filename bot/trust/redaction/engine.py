@@ -11,23 +11,28 @@ import bisect
 import functools
 import hashlib
 import hmac
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
+from typing import Any, NamedTuple
 
+from bot.trust.redaction import structure
 from bot.trust.redaction.candidates import PERSONAL, Candidate
 from bot.trust.redaction.forms import Forms
 from bot.trust.redaction.gates import Gates
 from bot.trust.redaction.generated import Generated
 from bot.trust.redaction.keyed import KeyedValues
+from bot.trust.redaction.marker import DISGUISED, Marker
 from bot.trust.redaction.personal import COUNTRIES, PersonalData
 from bot.trust.redaction.prose import Sentences
 from bot.trust.redaction.scan import BREAK, MASK, Engine, best_engine, compile_pattern
 from bot.trust.redaction.vendors import VendorFormats
-from bot.trust.redaction.views import Unescaper, View, one_byte_per_char
+from bot.trust.redaction.views import Unescaper, View, joined_bytes
 
 _BATCH = 1 << 18
 _PLACEHOLDER = r"<(?:secret|personal):[a-z0-9\-]{1,40}:[0-9a-f]{4}>"
+_PLACEHOLDERS_ONLY = re.compile(rf"(?:[\s,;]*{_PLACEHOLDER})+")
 _PERSONAL_KINDS = frozenset(("email", "phone", "card", "iban", "national-id", "ip"))
 
 
@@ -82,6 +87,7 @@ class Rules:
         self.generated = Generated(engine)
         self.detectors = (KeyedValues(engine), Sentences(engine), Forms(engine), VendorFormats(engine), self.generated)
         self.personal = PersonalData(engine, countries)
+        self.marker = Marker(engine)
 
 
 @functools.lru_cache(maxsize=8)
@@ -89,17 +95,27 @@ def rules(engine: Engine, countries: tuple[str, ...]) -> Rules:
     return Rules(engine, countries)
 
 
+class Finding(NamedTuple):
+    """Of one text: what to replace, and why it sounds like orders to a machine."""
+
+    spans: tuple[Span, ...]
+    reasons: tuple[str, ...]
+
+
+_NOTHING = Finding((), ())
+
+
 class Scanner:
-    """Finds the spans of many texts at once."""
+    """Finds the spans of many texts at once, and marks those that sound like orders to a machine."""
 
     def __init__(self, engine: Engine, countries: tuple[str, ...]) -> None:
         self._rules = rules(engine, countries)
 
-    def spans(self, texts: Sequence[str]) -> list[tuple[Span, ...]]:
-        """For each text its spans, ordered, not overlapping."""
+    def findings(self, texts: Sequence[str]) -> list[Finding]:
+        """For each text its spans (ordered, not overlapping) and the reasons of its mark."""
         if len(texts) == 1:
             return self._batch(texts)
-        result: list[tuple[Span, ...]] = []
+        result: list[Finding] = []
         first = size = 0
         for index, text in enumerate(texts):
             size += len(text)
@@ -110,19 +126,19 @@ class Scanner:
             result.extend(self._batch(texts[first:]))
         return result
 
-    def _batch(self, texts: Sequence[str]) -> list[tuple[Span, ...]]:
-        joined = b"".join((BREAK, BREAK.join(map(one_byte_per_char, texts)), BREAK))
-        joined = self._without_placeholders(joined)
+    def _batch(self, texts: Sequence[str]) -> list[Finding]:
+        joined = self._without_placeholders(joined_bytes(texts))
         starts = [len(BREAK), *accumulate((len(text) + len(BREAK) for text in texts), initial=len(BREAK))][1:-1]
         ends = [start + len(text) for start, text in zip(starts, texts, strict=True)]
         segments = list(self._segments(joined, starts, ends))
-        result: list[tuple[Span, ...]] = [()] * len(texts)
-        if segments:
-            found: dict[int, list[Candidate]] = {}
-            for text, candidate in self._candidates(segments):
-                found.setdefault(text, []).append(candidate)
-            for text, candidates in found.items():
-                result[text] = _merged(candidates, joined, starts[text])
+        reasons = self._rules.marker.reasons(texts, joined, starts)
+        found: dict[int, list[Candidate]] = {}
+        for text, candidate in self._candidates(segments, reasons) if segments else ():
+            found.setdefault(text, []).append(candidate)
+        result = [_NOTHING] * len(texts)
+        for text in found.keys() | reasons.keys():
+            spans = _merged(found[text], joined, starts[text]) if text in found else ()
+            result[text] = Finding(spans, reasons.get(text, ()))
         return result
 
     def _without_placeholders(self, joined: bytes) -> bytes:
@@ -143,7 +159,9 @@ class Scanner:
             if view is not None:
                 yield _Segment(text, offset, view.data, view)
 
-    def _candidates(self, segments: list[_Segment]) -> Iterator[tuple[int, Candidate]]:
+    def _candidates(
+        self, segments: list[_Segment], reasons: dict[int, tuple[str, ...]]
+    ) -> Iterator[tuple[int, Candidate]]:
         data, edges = _joined(segments)
         yield from self._located(segments, data, edges, personal=True)
         inner = [
@@ -151,6 +169,10 @@ class Scanner:
             for start, end, plain in self._rules.generated.readable(data)
             for segment, start, end in (_within(segments, edges, start, end),)
         ]
+        for segment in (*(segment for segment in segments if segment.view is not None), *inner):
+            # Orders that were written in escapes or in base64 so as not to be seen.
+            if DISGUISED not in reasons.get(segment.text, ()) and self._rules.marker.of(segment.data):
+                reasons[segment.text] = (*reasons.get(segment.text, ()), DISGUISED)
         if inner:
             yield from self._located(inner, *_joined(inner), personal=False)
 
@@ -263,9 +285,46 @@ class Redactor:
     def redact_many(self, texts: Sequence[str]) -> list[Redacted]:
         """Each of `texts`, in order; one pass over all of them, much faster than one by one."""
         return [
-            Redacted(self._replaced(text, spans), spans) if spans else Redacted(text, ())
-            for text, spans in zip(texts, self._scanner.spans(texts), strict=True)
+            Redacted(text, ())
+            if found is _NOTHING
+            else Redacted(self._replaced(text, found.spans), found.spans, bool(found.reasons), found.reasons)
+            for text, found in zip(texts, self._scanner.findings(texts), strict=True)
         ]
+
+    def redact_value(self, value: Any) -> Any:
+        """A copy of parsed JSON without secrets and personal data, in keys and in strings.
+
+        Beside what a string itself shows, the name of its field counts (`{"password": "x"}`, numbers too), the name in
+        a pair (`{"name": "DB_PASSWORD", "value": "x"}`), a Kubernetes Secret, and a key cut in two over neighbours.
+        """
+        walk = structure.walked(value)
+        keys = list({key for made in walk.dicts for key in made if isinstance(key, str)})
+        strings = [leaf for leaf in walk.leaves if isinstance(leaf.value, str)]
+        pairs = list(structure.split_pairs(strings))
+        texts = [str(leaf.value) for leaf in strings]
+        texts += [f"{first.value}{second.value}" for first, second in pairs]
+        findings = self._scanner.findings([*texts, *keys])
+        by_leaf = {id(leaf): found.spans for leaf, found in zip(strings, findings, strict=False)}
+        for (first, second), found in zip(pairs, findings[len(strings) :], strict=False):
+            cut = len(str(first.value))
+            for span in found.spans:
+                if span.start < cut < span.end and not (by_leaf[id(first)] and by_leaf[id(second)]):
+                    by_leaf[id(first)] += (Span(span.start, cut, span.kind),)
+                    by_leaf[id(second)] = (Span(0, span.end - cut, span.kind), *by_leaf[id(second)])
+        for leaf in walk.leaves:
+            text = str(leaf.value)
+            kind = structure.kind_by_name(leaf)
+            spans = by_leaf.get(id(leaf), ())
+            if kind and not _PLACEHOLDERS_ONLY.fullmatch(text):
+                leaf.holder[leaf.place] = self.placeholder(text, kind)
+            elif spans:
+                leaf.holder[leaf.place] = self._replaced(text, _apart(spans))
+        clean = {
+            key: self._replaced(key, found.spans)
+            for key, found in zip(keys, findings[len(texts) :], strict=True)
+            if found.spans
+        }
+        return structure.rebuilt(walk, lambda key: clean.get(key, key))
 
     def _replaced(self, text: str, spans: tuple[Span, ...]) -> str:
         pieces: list[str] = []
@@ -282,6 +341,15 @@ class Redactor:
         family = "personal" if kind in _PERSONAL_KINDS else "secret"
         digest = hmac.digest(self._keys[0], value.encode("utf-8", "surrogatepass"), hashlib.sha256)
         return f"<{family}:{kind}:{digest[:2].hex()}>"
+
+
+def _apart(spans: tuple[Span, ...]) -> tuple[Span, ...]:
+    """Without those that begin inside an earlier one."""
+    kept: list[Span] = []
+    for span in sorted(spans, key=lambda span: (span.start, -span.end)):
+        if not kept or span.start >= kept[-1].end:
+            kept.append(span)
+    return tuple(kept)
 
 
 def _rebuilt(keys: tuple[bytes, ...], countries: tuple[str, ...], engine: Engine) -> Redactor:

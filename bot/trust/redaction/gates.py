@@ -22,7 +22,7 @@ _FLAGGED = r"[ \t\n\"'\[,(]--?[a-z0-9_\-]*" + names.CORE + r"[a-z0-9_\-]*+[\"']?
 _SET = r"\b(?:set|config|put|add|export)[ \t][a-z0-9_.\-/:]*" + names.CORE + r"[a-z0-9_.\-]*+[ \t]"
 _SPOKEN = (
     r"(?:\b|_)(?:pass(?:word|wd|phrase|code)|passwort|kennwort|mot de passe|contrase.a|senha|pwd|pw|secret|token|key|apikey|credential|creds?"
-    r"|login|account|pin|otp|code|community|cookie|session(?: id)?|licen[cs]e|signature|sid)s?\b"
+    r"|login|pin|otp|code|community|cookie|session(?: id)?|licen[cs]e|signature|sid)s?\b"
     r"(?:[ \t]*+[:=]?[ \t]*+(?:is|was|lautet|es)?[ \t]*+[\"'`]|[?!,:]?(?:[ \t]+[^ \t\r\n\x00]*){0,12}[ \t]+[^ \t\r\n\x00]*[0-9!#$%^&*+~?@|])|\bseed[ \t]"
 )
 _FORMS = (
@@ -66,7 +66,8 @@ class Gates:
     def regions(self, joined: bytes, starts: Sequence[int], ends: Sequence[int]) -> Iterator[tuple[int, int, int]]:
         """(text, from, to) of each stretch to look at, in order. `starts`, `ends`: where each text lies in `joined`."""
         hits = [spans[0][0] for spans in self._words.spans(joined)]
-        hits += [spans[0][1] - 1 for spans in self._shapes.spans(joined)]
+        # The first character of a shape may be what stands before it: a line feed, say.
+        hits += [spans[0][0] + 1 for spans in self._shapes.spans(joined)]
         if not hits:
             return
         hits.sort()

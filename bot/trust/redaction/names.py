@@ -23,8 +23,8 @@ class Reading(NamedTuple):
 
 CORE = (
     r"(?:pass|pwd|pswd|psw|\bpw|_pw|secret|token|key|cred|auth|bearer|jwt|cookie|sess|webhook|dsn|conn[a-z]*[_-]?str"
-    r"|signature|\bsig|_sig|psk|pat\b|_pat|otp|pin\b|cvv|cvc|seed|mnemonic|salt|[_-]?sid\b|csrf|xsrf|license|licence"
-    r"|passwort|kennwort|senha|contrase|mot_de_passe|client_?id|account_?id|app_?id|pepper|hmac|assertion|\bcode|community"
+    r"|signature|\bsig|_sig|psk|pat\b|_pat|otp|pin\b|cvv|cvc|seed|mnemonic|salt|\bsid\b|[_-]sid\b|csrf|xsrf|license|licence"
+    r"|passwort|kennwort|senha|contrase|mot_de_passe|client_?id|app_?id|pepper|hmac|assertion|\bcode|community"
     r"|lozinka|wachtwoord|clave|login_?pw)"
 )
 """Any name that can prove something holds one of these (matched case-insensitively by the gate)."""

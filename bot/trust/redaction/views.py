@@ -8,13 +8,15 @@ it came from.
 from __future__ import annotations
 
 import binascii
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from bot.trust.redaction.scan import INVISIBLE, Engine, Spans, compile_pattern
+from bot.trust.redaction.scan import BREAK, INVISIBLE, Engine, Spans, compile_pattern
 
+_BREAK_TEXT = BREAK.decode()
 _ROUNDS = 3  # %2541 is %41 is A; who encodes four times is not read by a person either
 
 
@@ -34,6 +36,12 @@ def _table() -> npt.NDArray[np.uint8]:
     }.items():  # fmt: skip
         table[code] = ascii_code
     table[0x2000:0x200B] = 0x20
+    for looks, latin in zip(
+        "аеорсхуіѕјһԁԛԝӏАВЕКМНОРСТХУІЅЈαοντρυικΑΒΕΖΗΙΚΜΝΟΡΤΥΧ",
+        "aeopcxyisjhdqwlABEKMHOPCTXYISJaovtpuikABEZHIKMNOPTYX",
+        strict=True,
+    ):
+        table[ord(looks)] = ord(latin)
     for first, last in (
         (0xAD, 0xAD), (0x34F, 0x34F), (0x61C, 0x61C), (0x115F, 0x1160), (0x17B4, 0x17B5), (0x180B, 0x180F),
         (0x200B, 0x200F), (0x202A, 0x202E), (0x2060, 0x206F), (0x3164, 0x3164), (0xFE00, 0xFE0F), (0xFEFF, 0xFEFF),
@@ -44,7 +52,10 @@ def _table() -> npt.NDArray[np.uint8]:
 
 
 _TABLE = _table()
+_JOINED_TABLE = _TABLE.copy()
+_JOINED_TABLE[0] = 0
 _ASCII_CONTROLS = bytes.maketrans(b"\x00\x01\x02", b"\x7f\x7f\x7f")
+_JOINED_CONTROLS = bytes.maketrans(b"\x01\x02", b"\x7f\x7f")
 
 
 def one_byte_per_char(text: str) -> bytes:
@@ -53,6 +64,20 @@ def one_byte_per_char(text: str) -> bytes:
         return text.encode("ascii").translate(_ASCII_CONTROLS)
     codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4")
     return bytes(_TABLE[codes])
+
+
+def joined_bytes(texts: Sequence[str]) -> bytes:
+    """All of `texts` as bytes, one a character, with a break before, between and after them."""
+    joined = _BREAK_TEXT.join(texts)
+    if joined.count("\x00") != len(texts) - 1:  # a text holds a NUL, which may not look like a break
+        return b"".join((BREAK, BREAK.join(map(one_byte_per_char, texts)), BREAK))
+    if joined.isascii():
+        data = joined.encode("ascii")
+        if b"\x01" in data or b"\x02" in data:
+            data = data.translate(_JOINED_CONTROLS)
+    else:
+        data = bytes(_JOINED_TABLE[np.frombuffer(joined.encode("utf-32-le", "surrogatepass"), "<u4")])
+    return b"".join((BREAK, data, BREAK))
 
 
 @dataclass(frozen=True, slots=True)
