@@ -43,6 +43,9 @@ format: $(CHECK)/.made ## rewrite files in our format
 	$(CHECK)/bin/ruff format .
 	$(CHECK)/bin/ruff check --fix .
 
+chaos: $(VENV)/.made ## SIGKILL at every point of an incident's way (some ten minutes)
+	$(PYTEST) -q tests/workflow
+
 test-parts: ## install what the acceptance tests need on Debian (prometheus, alertmanager, chromium)
 	@if command -v apt-get >/dev/null; then tools/install_parts.sh; else echo 'test-parts knows Debian only; install prometheus, alertmanager and chromium by hand' >&2; exit 3; fi
 

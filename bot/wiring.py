@@ -386,7 +386,7 @@ async def build(settings: Settings, stack: AsyncExitStack, *, checkpoint: Checkp
         learnt = await topology.learnt(store, file.workspace, clock.now())
         return topology.neighbours([*learnt, *declared_edges(settings)])
 
-    drainer = Drainer(store, file.workspace, routing, clock, start, neighbours)
+    drainer = Drainer(store, file.workspace, routing, clock, start, neighbours, checkpoint)
 
     async def intake(signals: Sequence[Signal]) -> int:
         new = await store_signals(store, file.workspace, signals)

@@ -284,7 +284,9 @@ class Outbox:
             await self._refused(row, failed)
         except Denied as failed:
             log.error("posting %s was refused: %s", row["target"], failed.message)
-            await self._set(row, {"status": "failed", "last_error": failed.message, **self._at(FAILED_AGAIN_SECONDS)})
+            unknown = row["status"] == "sending" and not row.get("looked")
+            status = "sending" if unknown else "failed"
+            await self._set(row, {"status": status, "last_error": failed.message, **self._at(FAILED_AGAIN_SECONDS)})
         except IntegrationError as failed:
             await self._later(row, None, failed.message, in_flight=True)
         else:
@@ -305,7 +307,7 @@ class Outbox:
             self._checkpoint("outbox.after_update")
             return posted
         await self._set(row, {"status": "sending", "attempts": row["attempts"] + 1})
-        row["status"], row["attempts"] = "sending", row["attempts"] + 1
+        row["status"], row["attempts"], row["looked"] = "sending", row["attempts"] + 1, True
         self._channel_free_at[row["channel"]] = self._clock.now() + timedelta(seconds=self._limits.channel_gap)
         self._checkpoint("outbox.before_send")
         posted = await self._poster.post(message)
@@ -443,7 +445,9 @@ class Outbox:
         wait = seconds if seconds is not None else BACKOFF_SECONDS[min(attempts, len(BACKOFF_SECONDS) - 1)]
         values: dict[str, Any] = self._at(wait)
         if count:
-            status = "sending" if in_flight and row["ts"] is None else "wanted"
+            # What may be out stays in flight until somebody has looked for it: also when the looking itself failed.
+            unknown = row["status"] == "sending" and not row.get("looked")
+            status = "sending" if (in_flight or unknown) and row["ts"] is None else "wanted"
             since = row["failing_since_at"] or self._clock.now()
             values |= {"attempts": attempts, "last_error": error, "status": status, "failing_since_at": since}
         await self._set(row, values)

@@ -15,6 +15,7 @@ import logging
 import sqlite3
 import traceback
 from collections.abc import Awaitable, Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -184,6 +185,8 @@ class Engine:
         if self._dbos is not None:
             engine, self._dbos = self._dbos, None
             await asyncio.to_thread(engine.destroy, workflow_completion_timeout_sec=0, destroy_registry=True)
+            # It had made its own pool this loop's default one, and has shut it down: what closes after us needs one.
+            asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(thread_name_prefix="sitrep"))
         if self._lock is not None:
             self._lock.close()
             self._lock = None

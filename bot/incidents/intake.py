@@ -83,7 +83,9 @@ class Drainer:
         clock: Clock,
         start: Callable[[Start], Awaitable[None]],
         neighbours: Callable[[], Awaitable[Mapping[str, frozenset[str]]]],
+        checkpoint: Callable[[str], None] | None = None,
     ) -> None:
+        self._checkpoint = checkpoint or (lambda _: None)
         self._store = store
         self._workspace_id = workspace_id
         self._routing = routing
@@ -113,8 +115,11 @@ class Drainer:
         total = 0
         while True:
             apply = partial(self._apply_batch, neighbours=await self._neighbours())
+            self._checkpoint("drain.before")
             count = await self._store.transaction(apply)
+            self._checkpoint("drain.applied")
             await self._start_applied()
+            self._checkpoint("drain.started")
             total += count
             if count < BATCH:
                 return total

@@ -34,6 +34,7 @@ class Slack:
         self.calls: list[str] = []
         self.fail_before: list[Exception] = []
         self.fail_after: list[Exception] = []
+        self.fail_find: list[Exception] = []
 
     async def post(self, message):
         self.calls.append("post")
@@ -53,6 +54,8 @@ class Slack:
 
     async def find(self, channel, mark, since, thread_ts):
         self.calls.append("find")
+        if self.fail_find:
+            raise self.fail_find.pop(0)
         return next((Posted("C1", ts) for ts, m in self.messages.items() if m["mark"] == mark), None)
 
     def cards(self):
@@ -176,6 +179,19 @@ async def test_a_post_whose_answer_was_lost_is_found_and_adopted(bench):
     assert "find" in bench.slack.calls
     (row,) = await bench.rows()
     assert (row["status"], row["sent_version"]) == ("sent", row["version"])
+
+
+async def test_while_it_cannot_be_looked_for_a_message_that_may_be_out_is_not_posted_again(bench):
+    bench.slack.fail_after = [Unavailable("slack", "the connection broke", answer_lost=True)]
+    bench.slack.fail_find = [Unavailable("slack", "answered 500"), Denied("slack", "missing_scope")]
+    await bench.want(FACTS)
+    await bench.settle(10)
+    assert bench.slack.calls.count("post") == 1
+    bench.clock.advance(300)
+    await bench.settle(10)
+    assert len(bench.slack.cards()) == 1
+    (row,) = await bench.rows()
+    assert row["status"] == "sent"
 
 
 async def test_retry_after_stops_everything_until_then(bench):

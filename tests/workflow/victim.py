@@ -1,0 +1,44 @@
+"""`sitrep serve` as a process that dies by SIGKILL at a named point.
+
+VICTIM_KILL_AT names the point, VICTIM_LOG a file to which every point passed is appended. `<step>.inside` kills a few
+milliseconds after the step began. VICTIM_ALWAYS kills each time and not only once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import pathlib
+import signal
+import threading
+import time
+
+from bot.settings import load
+from bot.wiring import serve
+
+
+def checkpoint(name: str) -> None:
+    log = pathlib.Path(os.environ["VICTIM_LOG"])
+    with log.open("a", encoding="ascii") as file:
+        file.write(name + "\n")
+    point = os.environ.get("VICTIM_KILL_AT", "")
+    killed = log.with_suffix(".killed")
+    if killed.exists() and not os.environ.get("VICTIM_ALWAYS"):
+        return
+    if point == name:
+        killed.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    if point.endswith(".inside") and name == point.replace(".inside", ".before"):
+        killed.touch()
+        threading.Thread(target=_soon, daemon=True).start()
+
+
+def _soon() -> None:
+    time.sleep(0.004)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level="INFO")
+    asyncio.run(serve(load(), checkpoint=checkpoint))
