@@ -187,8 +187,9 @@ def test_a_kill_around_the_pagerduty_note_leaves_one_note_and_one_card_when_slac
     case.wait_killed()
     case.start()
     case.wait_for("SELECT 1 FROM posts WHERE part = 'note' AND status = 'sent'")
+    trusted = ssl.create_default_context(cafile=str(world.ca_file))
     answer = httpx.get(
-        f"{world.url['pagerduty']}/incidents/{case.incident_id}/notes", verify=ssl.create_default_context(cafile=str(world.ca_file)),
+        f"{world.url['pagerduty']}/incidents/{case.incident_id}/notes", verify=trusted,
         headers={"Authorization": f"Token token={world.environment()['PAGERDUTY_API_TOKEN']}"},
     )  # fmt: skip
     assert sum("sitrep:default" in note["content"] for note in answer.json()["notes"]) == 1
