@@ -13,12 +13,15 @@ import signal
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
+from typing import get_args
 from urllib.parse import urlsplit
 
 import uvicorn
 from starlette.applications import Starlette
 
+import prompts
 from bot.cards.outbox import Outbox, OutboxLimits
 from bot.clock import Clock, SystemClock
 from bot.errors import ConfigurationError, SitrepError
@@ -26,6 +29,7 @@ from bot.flows.audience import AudienceEvents
 from bot.flows.engine import Engine
 from bot.flows.refresh import RefreshFlow
 from bot.flows.rounds import Rounds
+from bot.flows.summarise import Summarise
 from bot.flows.triage import Parts, Timeouts, TriageFlow
 from bot.flows.views import IncidentView, Views
 from bot.flows.warm import WarmWorker
@@ -35,22 +39,28 @@ from bot.incidents.book import Book
 from bot.incidents.intake import Drainer, Start, store_signals
 from bot.incidents.poller import Poller
 from bot.incidents.routing import Routing, Service
+from bot.model import pins, transcript
+from bot.model.attempts import GatewayLimits
+from bot.model.gateway import Gateway
+from bot.model.pins import Pin, Use
+from bot.model.spend import Ceilings
 from bot.settings import Settings, SourceSection
 from bot.store import Store
 from bot.store.sqlite import SqliteStore
+from bot.triage.check import Guards
 from bot.triage.collect import Collector, Edge
 from bot.trust.directory import DirectoryCache
 from bot.trust.principals import Limits
 from bot.trust.redaction import Redactor
 from bot.trust.redaction.values import redact_value
-from bot.types import Ranked, Rejected, Released
 from bot.web.app import create_app
 from integrations.asking import Access, ServiceRule
 from integrations.github import GitHub
-from integrations.http import Egress, aiohttp_session
+from integrations.http import Egress, aiohttp_session, httpx2_async_transport
 from integrations.jaeger import Jaeger
+from integrations.openai import OpenAI
 from integrations.pagerduty import PagerDuty, PagerDutyDoor
-from integrations.ports import Directory, SignalDoor, Source
+from integrations.ports import Directory, ModelEndpoint, SignalDoor, Source
 from integrations.prometheus import Prometheus
 from integrations.records import Batch, Incident, Readers, ServiceNames, Signal
 from integrations.slack import ChannelNames, SlackDirectory, SlackPoster, SlackWeb, web_client
@@ -302,10 +312,61 @@ async def _no_experiment(incident: Incident, unit_id: str | None) -> tuple[str |
     return None, None
 
 
-async def _no_model(ranked: Ranked, *, triage_id: str, step: str) -> Released | Rejected:
-    """No model is configured."""
-    del ranked, triage_id, step
-    return Rejected(outcome="off", reason="no model is configured")
+def models_of(settings: Settings) -> dict[Use, tuple[Pin, ...]]:
+    """The approved pin per use, as SITREP_MODEL, SITREP_MODEL_URL and the models file say; none without a key or an
+    address. The file is read in any case: what is not pinned is refused at start-up."""
+    path = settings.secrets.models_file
+    models = pins.read(path.read_text(encoding="utf-8") if path else prompts.models_text(), str(path or "models.toml"))
+    if settings.secrets.openai_api_key is None and settings.secrets.model_url is None:
+        return {}
+    first = models.choose("triage", settings.secrets.model, settings.secrets.model_url)
+    return {use: (first,) for use in get_args(Use) if use in first.uses}
+
+
+async def _gateway(
+    settings: Settings, store: SqliteStore, clock: Clock, egress: Egress, redactor: Redactor, stack: AsyncExitStack
+) -> Gateway:
+    """The gateway with an endpoint per pin; what an earlier process left reserved is settled in full."""
+    file, chosen = settings.file, models_of(settings)
+    key = settings.secrets.openai_api_key
+    endpoints: dict[str, ModelEndpoint] = {}
+    for pin in {pin.name: pin for chain in chosen.values() for pin in chain}.values():
+        transport = httpx2_async_transport(egress, "model")
+        made = OpenAI("model", pin.endpoint, key.get_secret_value() if key else None, transport, pin.server)
+        stack.push_async_callback(made.aclose)
+        endpoints[pin.name] = made
+    gateway = Gateway(
+        store, clock, chosen, endpoints,
+        ceilings=Ceilings(
+            incident_usd=file.budget.usd_per_incident, day_usd=file.budget.usd_per_day,
+            month_usd=file.budget.usd_per_month,
+            team_month_usd={n: t.usd_per_month for n, t in file.teams.items() if t.usd_per_month is not None},
+        ),
+        limits=GatewayLimits(transcripts_kept=timedelta(days=file.retention.transcripts_days)),
+        redact=lambda text: redactor.redact(text).text,
+    )  # fmt: skip
+    stack.push_async_callback(gateway.aclose)
+    await gateway.recover(file.workspace, frozenset())  # before the engine starts: no workflow of ours is alive
+    return gateway
+
+
+def _summarise(settings: Settings, gateway: Gateway, routing: Routing, redactor: Redactor, key: bytes) -> Summarise:
+    return Summarise(
+        gateway=gateway,
+        prompt=prompts.load("triage", 1),
+        fence_key=key,
+        guards=Guards(redact=lambda text: redactor.redact(text).text),
+        token_budget=settings.file.budget.tokens_per_triage,
+        deadline_seconds=settings.file.timeouts.model_seconds,
+        team=routing.team,
+    )
+
+
+async def _purge(store: SqliteStore, clock: Clock) -> None:
+    """Transcripts go when their time is over; hourly."""
+    while True:
+        await transcript.purge(store, clock.now())
+        await clock.sleep(3600)
 
 
 def install_metrics() -> Callable[[], str]:
@@ -324,7 +385,7 @@ async def build(settings: Settings, stack: AsyncExitStack, *, checkpoint: Checkp
     clock = SystemClock()
     file = settings.file
     keys = secret_keys(settings)
-    egress = egress_of(settings)
+    egress = egress_of(settings, [pin.endpoint for chain in models_of(settings).values() for pin in chain])
     store = SqliteStore.open(settings.home / "sitrep.db")
     stack.push_async_callback(store.close)
     book = Book(store, file.workspace)
@@ -351,6 +412,7 @@ async def build(settings: Settings, stack: AsyncExitStack, *, checkpoint: Checkp
         checkpoint=checkpoint,
     )  # fmt: skip
     routing = routing_of(settings)
+    gateway = await _gateway(settings, store, clock, egress, redactor, stack)
     parts = Parts(
         book=book,
         clock=clock,
@@ -363,7 +425,7 @@ async def build(settings: Settings, stack: AsyncExitStack, *, checkpoint: Checkp
         worker=worker,
         cards=outbox,
         assign=_no_experiment,
-        summarise=_no_model,
+        summarise=_summarise(settings, gateway, routing, redactor, keys[0]),
         channel_id=ChannelNames(slack).channel_id,
         link_hosts=tuple(link_hosts(settings)),
         timeouts=Timeouts(
@@ -416,6 +478,7 @@ async def build(settings: Settings, stack: AsyncExitStack, *, checkpoint: Checkp
         "outbox": outbox.run,
         "rounds": rounds.run,
         "readers": readers.run,
+        "transcripts": partial(_purge, store, clock),
     }
     if pagerduty is not None:
         every = file.timeouts.poll_seconds if file.pagerduty.intake == "poll" else file.timeouts.reconcile_seconds

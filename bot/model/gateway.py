@@ -101,9 +101,11 @@ class Gateway:
         now = self._clock.now()
         return await self._store.transaction(lambda tx: spend.settle_abandoned(tx, workspace_id, living, now))
 
-    async def conclude(self, workspace_id: str, usage: Usage, outcome: ModelOutcome, reason: str = "") -> None:
+    async def conclude(
+        self, workspace_id: str, use: Use, usage: Usage, outcome: ModelOutcome, reason: str = ""
+    ) -> None:
         """What became of an answer: released, rejected with its reason, superseded."""
-        labels = {telemetry.USE: "", telemetry.MODEL: usage.model, telemetry.PROMPT: usage.prompt}
+        labels = {telemetry.USE: use, telemetry.MODEL: usage.model, telemetry.PROMPT: usage.prompt}
         telemetry.counter(telemetry.MODEL_OUTCOMES).add(1, {**labels, telemetry.OUTCOME: outcome})
         if usage.call_id:
             await transcript.conclude(self._store, workspace_id, usage.call_id, outcome, reason)
@@ -272,29 +274,21 @@ class Gateway:
         outcome: ModelOutcome = ended.outcome if ended else "rejected"
         reason = ended.reason if ended else transcript.NOT_CHECKED
 
+        written = self._rows(run.record, usage, outcome, reason)
+
         def work(tx: Transaction) -> None:
             if run.reservation is not None:
                 spend.settle(tx, run.reservation, cost, self._ceilings, now)
             if done is not None:
                 spare = run.tokens - done.tokens_in - done.tokens_out
                 rate.correct(tx, run.pin.endpoint, self._limits.rates, spare, now_seconds=now.timestamp())
-            transcript.write(
-                tx,
-                run.record,
-                usage,
-                outcome,
-                reason,
-                ended_at=now,
-                keep=self._limits.transcripts_kept,
-                redact=self._redact,
-            )
+            written.write(tx)
 
         await self._store.transaction(work)
         measures.settled(call, usage)
         return Refusal(ended.outcome, ended.reason, usage) if ended else Answer(done.text if done else "", usage)
 
     async def _from_cache(self, pin: Pin, record: CallRecord, kept: Completion) -> Reply:
-        now = self._clock.now()
         usage = Usage(
             model=pin.name,
             answered_by=kept.answered_by,
@@ -307,19 +301,19 @@ class Gateway:
         telemetry.counter(telemetry.MODEL_CACHE_HITS).add(
             1, {telemetry.USE: record.call.use, telemetry.MODEL: pin.name}
         )
-        await self._store.transaction(
-            lambda tx: transcript.write(
-                tx,
-                record,
-                usage,
-                "rejected",
-                transcript.NOT_CHECKED,
-                ended_at=now,
-                keep=self._limits.transcripts_kept,
-                redact=self._redact,
-            )
-        )
+        await self._store.transaction(self._rows(record, usage, "rejected", transcript.NOT_CHECKED).write)
         return Answer(kept.text, usage)
+
+    def _rows(self, record: CallRecord, usage: Usage, outcome: ModelOutcome, reason: str) -> transcript.Written:
+        return transcript.rows(
+            record,
+            usage,
+            outcome,
+            reason,
+            ended_at=self._clock.now(),
+            keep=self._limits.transcripts_kept,
+            redact=self._redact,
+        )
 
     def _cache_key(self, pin: Pin, call: ModelCall) -> str | None:
         if call.use not in cache.CACHED_USES:

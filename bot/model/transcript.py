@@ -31,8 +31,19 @@ class CallRecord:
     fingerprint: str | None = None
 
 
-def write(
-    tx: Transaction,
+@dataclass(frozen=True, slots=True)
+class Written:
+    """The rows of one call, redacted outside of the transaction that writes them."""
+
+    call: Row
+    transcripts: list[Row]
+
+    def write(self, tx: Transaction) -> None:
+        tx.insert("calls", [self.call])
+        tx.insert("transcripts", self.transcripts)
+
+
+def rows(
     record: CallRecord,
     usage: Usage,
     outcome: ModelOutcome,
@@ -41,8 +52,8 @@ def write(
     ended_at: datetime,
     keep: timedelta,
     redact: Callable[[str], str],
-) -> None:
-    """Inside a transaction. The request is kept with the first trial only: the others sent the same."""
+) -> Written:
+    """What is kept. The request stands with the first trial only: the others sent the same."""
     call = record.call
     row = {
         "workspace_id": call.workspace_id, "id": record.id, "triage_id": call.triage_id,
@@ -54,15 +65,15 @@ def write(
         "snapshot": call.snapshot, "evidence": list(call.evidence), "started_at": record.started_at,
         "ended_at": ended_at,
     }  # fmt: skip
-    tx.insert("calls", [row])
-    tx.insert("transcripts", [
+    texts = [
         {
             "workspace_id": call.workspace_id, "call_id": record.id, "attempt": number,
             "request": redact(f"{call.system}\n\n{call.user}") if number == 1 else "",
             "answer": redact(trial.answer), "created_at": ended_at, "expires_at": ended_at + keep,
         }
         for number, trial in enumerate(record.trials, start=1)
-    ])  # fmt: skip
+    ]  # fmt: skip
+    return Written(row, texts)
 
 
 async def conclude(store: Store, workspace_id: str, call_id: str, outcome: ModelOutcome, reason: str = "") -> None:

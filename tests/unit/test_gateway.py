@@ -72,7 +72,7 @@ async def test_an_answer_is_paid_by_its_usage_and_recorded(store):
     (spent,) = await rows(store, "spend")
     assert spent["state"] == "settled"
     assert spent["settled_usd"] == pytest.approx(reply.usage.cost_usd)
-    await asked.conclude("T1", reply.usage, "released")
+    await asked.conclude("T1", "triage", reply.usage, "released")
     (recorded,) = await rows(store, "calls")
     assert (recorded["outcome"], recorded["reason"]) == ("released", "")
 

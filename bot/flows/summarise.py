@@ -1,0 +1,66 @@
+"""compose → infer → check, for one ranked incident: the order of the three rooms around a model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from bot import telemetry
+from bot.model.call import Answer
+from bot.model.gateway import Gateway
+from bot.triage.check import Guards, check
+from bot.triage.compose import Suspicious, compose, fence_mark
+from bot.triage.infer import infer
+from bot.types import ModelOutcome, Ranked, Rejected, Released
+from prompts import Prompt
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summarise:
+    """The `Summariser` of a triage. Every way to end is recorded with the call and returned; nothing is raised."""
+
+    gateway: Gateway
+    prompt: Prompt
+    fence_key: bytes
+    guards: Guards
+    token_budget: int
+    deadline_seconds: float
+    team: Callable[[str | None], str | None]
+    """The team that pays for a service's incidents, if one does."""
+    suspicious: Suspicious = "quoted"
+
+    async def __call__(self, ranked: Ranked, *, triage_id: str, step: str) -> Released | Rejected:
+        """One summary, or the reason why there is none."""
+        incident = ranked.incident
+        pin = self.gateway.pin("triage")
+        if pin is None:
+            return Rejected(outcome="off", reason="no model is configured")
+        tracer = telemetry.tracer()
+        with tracer.start_as_current_span(telemetry.SPAN_COMPOSE):
+            composed = compose(
+                ranked,
+                self.prompt,
+                fence=fence_mark(self.fence_key, incident.workspace_id, incident.id, ranked.snapshot),
+                token_budget=self.token_budget,
+                context_tokens=pin.context_tokens,
+                suspicious=self.suspicious,
+            )
+        with tracer.start_as_current_span(telemetry.SPAN_INFER):
+            answered = await infer(
+                composed,
+                self.gateway,
+                workflow_id=triage_id,
+                step=step,
+                triage_id=triage_id,
+                team=self.team(incident.service),
+                deadline_seconds=self.deadline_seconds,
+            )
+        with tracer.start_as_current_span(telemetry.SPAN_CHECK) as span:
+            checked = check(answered, self.guards)
+            outcome: ModelOutcome = "released" if isinstance(checked, Released) else checked.outcome
+            reason = "" if isinstance(checked, Released) else checked.reason
+            span.set_attributes({telemetry.OUTCOME: outcome, telemetry.REASON: reason})
+        if isinstance(answered.reply, Answer):  # a refusal has been recorded with its outcome already
+            await self.gateway.conclude(incident.workspace_id, "triage", answered.reply.usage, outcome, reason)
+        telemetry.counter(telemetry.SUMMARIES).add(1, {telemetry.OUTCOME: outcome})
+        return checked
