@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 from integrations import otlp
 from integrations.errors import Malformed, Unavailable
+from integrations.ports import Source
 from integrations.records import (
     EVERYONE,
     WORLD,
@@ -73,6 +74,14 @@ class BundleAudience:
         return readers
 
 
+@dataclass(slots=True)
+class Shelf:
+    """Healthy windows that several bundles share, read once."""
+
+    spans: dict[pathlib.Path, list[Span]] = field(default_factory=dict)
+    logs: dict[pathlib.Path, list[LogRecord]] = field(default_factory=dict)
+
+
 @dataclass(frozen=True, slots=True)
 class Bundle:
     """A bundle folder that has an incident. Build it with `open_bundle`."""
@@ -83,6 +92,7 @@ class Bundle:
     baselines: tuple[pathlib.Path, ...]
     """Paths without suffix: `<path>.traces.jsonl.gz` and `<path>.logs.jsonl.gz`."""
     on_call: str | None = None
+    shelf: Shelf | None = None
 
     def question(self) -> Question:
         """What a live triage of this incident would ask; the window is the minute before the first alert."""
@@ -97,7 +107,7 @@ class Bundle:
             window=Window(end - DEFAULT_WINDOW, end),
         )
 
-    def sources(self) -> tuple[BundleSource, ...]:
+    def sources(self) -> tuple[Source, ...]:
         """One source a file, in the order of the card."""
         return (
             BundleSource("alerts", self, _fetch_alerts),
@@ -111,7 +121,7 @@ class Bundle:
         return self.audience.narrowed(*keys) if self.audience else Readers.of([EVERYONE])
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class BundleSource:
     """One file of a bundle in the role of `ports.Source`."""
 
@@ -127,7 +137,13 @@ class BundleSource:
         return self._fetch(self.bundle)
 
 
-def open_bundle(folder: pathlib.Path, baselines: Sequence[pathlib.Path] = (), *, workspace_id: str = "local") -> Bundle:
+def open_bundle(
+    folder: pathlib.Path,
+    baselines: Sequence[pathlib.Path] = (),
+    *,
+    workspace_id: str = "local",
+    shelf: Shelf | None = None,
+) -> Bundle:
     """Reads what makes it an incident. Raises Unavailable (no such folder or file) or Malformed, with the path."""
     if not folder.is_dir():
         raise Unavailable(SYSTEM, f"{str(folder)!r} is not a folder; name the folder of one incident bundle")
@@ -135,7 +151,7 @@ def open_bundle(folder: pathlib.Path, baselines: Sequence[pathlib.Path] = (), *,
     if not path.is_file():
         raise Unavailable(SYSTEM, f"{str(folder)!r} has no pagerduty.json, so there is no incident in it")
     incident, on_call = _incident(_document(path), workspace_id)
-    return Bundle(folder, incident, _audience(folder), _baseline_paths(folder, baselines), on_call)
+    return Bundle(folder, incident, _audience(folder), _baseline_paths(folder, baselines), on_call, shelf)
 
 
 def parse_time(value: object, what: str) -> datetime:
@@ -303,7 +319,7 @@ def _fetch_traces(bundle: Bundle) -> Findings:
     for path in bundle.baselines:
         found = path.with_name(path.name + ".traces.jsonl.gz")
         try:
-            records = otlp.read_traces(_present(found))
+            records = _shelved(bundle.shelf.spans if bundle.shelf else None, found, otlp.read_traces)
         except (Unavailable, Malformed) as failed:
             notes.append(f"baseline {path.name}: {failed.message}")
             continue
@@ -326,7 +342,7 @@ def _fetch_logs(bundle: Bundle) -> Findings:
     for path in bundle.baselines:
         found = path.with_name(path.name + ".logs.jsonl.gz")
         try:
-            records = otlp.read_logs(_present(found))
+            records = _shelved(bundle.shelf.logs if bundle.shelf else None, found, otlp.read_logs)
         except (Unavailable, Malformed) as failed:
             notes.append(f"baseline {path.name}: {failed.message}")
             continue
@@ -511,6 +527,16 @@ def _present(path: pathlib.Path) -> pathlib.Path:
     if not path.is_file():
         raise Unavailable(SYSTEM, f"{path.name} is not there")
     return path
+
+
+def _shelved(
+    shelf: dict[pathlib.Path, list[T]] | None, path: pathlib.Path, read: Callable[[pathlib.Path], list[T]]
+) -> list[T]:
+    if shelf is None:
+        return read(_present(path))
+    if path not in shelf:
+        shelf[path] = read(_present(path))
+    return shelf[path]
 
 
 def _text(path: pathlib.Path) -> str:

@@ -6,17 +6,19 @@ The method and its figures are in docs/ranking.md.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 
 from bot.ranking.calibrate import combined, probabilities
 from bot.ranking.causes import Causes, Finding, ServiceCause
 from bot.ranking.changes import rank_changes
+from bot.ranking.focus import focused
 from bot.ranking.graph import connected, distances
 from bot.ranking.metric_only import metric_only_scores
-from bot.ranking.metrics import find_moves
+from bot.ranking.metrics import Move, find_moves
 from bot.ranking.profile import Profiles
 from bot.ranking.signs import Signs, findings_of, move_finding, read_signs
-from bot.ranking.symptom import find_symptom
+from bot.ranking.symptom import RATES, find_symptom
 from bot.ranking.templates import Templates
 from bot.ranking.weights import Weights, shipped_weights
 from bot.ranking.window import read_calls
@@ -44,15 +46,62 @@ def rank_causes(
     incidents that each service caused.
     """
     weights = weights or shipped_weights()
+    examined = examine(
+        telemetry, alerting=alerting, edges=edges, alerted_at=alerted_at, profiles=profiles, weights=weights
+    )
+    return judge(examined, weights, past_culprits or {})
+
+
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """One window compared with the healthy ones; nothing is weighed yet."""
+
+    telemetry: Telemetry
+    signs: Signs
+    moves: list[Move]
+    alerting: str | None
+    alerted_at: datetime
+    edges: frozenset[tuple[str, str]]
+
+    @property
+    def traced(self) -> bool:
+        return bool(self.signs.calls.spans or self.signs.calls.loose)
+
+
+def examine(
+    telemetry: Telemetry,
+    *,
+    alerting: str | None,
+    edges: frozenset[tuple[str, str]],
+    alerted_at: datetime | None,
+    profiles: Profiles | None,
+    weights: Weights,
+) -> Examined:
+    """Everything about a window that does not depend on [signs] and [decision]."""
     profiles = profiles if profiles is not None else Profiles(limit=1)
     templates = Templates()
     alerted_at = alerted_at or telemetry.window.end
+    telemetry = focused(telemetry, alerted_at, weights.window.focus_minutes)
     profile = profiles.of(telemetry.baselines, weights.pattern, templates)
     calls = read_calls(telemetry.spans, telemetry.logs, templates)
-    edges = edges | calls.edges() | profile.edges
-    signs = read_signs(telemetry, calls, profile, weights)
-    moves = find_moves(telemetry.series, telemetry.window, weights.metric)
-    if calls.spans or calls.loose:
+    traced = bool(calls.spans or calls.loose)
+    return Examined(
+        telemetry=telemetry,
+        signs=read_signs(telemetry, calls, profile, weights),
+        moves=find_moves(telemetry.series, telemetry.window, weights.metric, RATES if traced else None),
+        alerting=alerting,
+        alerted_at=alerted_at,
+        edges=edges | calls.edges() | profile.edges,
+    )
+
+
+def judge(examined: Examined, weights: Weights, past_culprits: Mapping[str, int]) -> Causes:
+    """Probabilities, findings in words, and changes."""
+    telemetry, signs, moves = examined.telemetry, examined.signs, examined.moves
+    alerting, edges = examined.alerting, examined.edges
+    scores: dict[str, float] = {}
+    explain: dict[str, tuple[Finding, ...]] = {}
+    if examined.traced:
         scores = service_scores(signs, alerting, edges, weights)
         chances = probabilities(scores, weights.decision.nothing, weights.decision.temperature)
         explain = {name: findings_of(name, signs, weights) for name in _best(scores, chances)}
@@ -64,13 +113,12 @@ def rank_causes(
             for name in _best(scores, chances)
         }
     else:
-        scores, explain = {}, {}
         chances = _prior(alerting, edges, weights)
     services = _services(scores, chances, explain)
-    began_at = _began_at(services, alerted_at)
+    began_at = _began_at(services, examined.alerted_at)
     return Causes(
         services=services,
-        changes=rank_changes(telemetry.changes, chances, began_at, weights.change, past_culprits or {}),
+        changes=rank_changes(telemetry.changes, chances, began_at, weights.change, past_culprits),
         began_at=began_at,
         symptom=find_symptom(alerting, signs, moves),
         looked_at=_looked_at(telemetry, signs),

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bot.ranking.causes import Origin
 from bot.ranking.weights import MetricWeights
@@ -16,6 +17,11 @@ from integrations.records import Batch, Series, Window
 CAUSES = frozenset({"cpu", "memory"})
 """Metrics that say something about the service itself; the others also move when something it calls is ill."""
 FALLING_IS_BAD = frozenset({"success_rate", "success_ratio", "availability", "request_rate"})
+
+FAILURES = FALLING_IS_BAD | {"error_ratio", "error_rate"}
+STRETCH_SECONDS = 1800.0
+"""Points further apart than this belong to different stretches of the past."""
+Numbers = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,39 +62,55 @@ def find_moves(
 
 
 def _move(series: Series, window: Window, weights: MetricWeights, origin: Origin) -> Move | None:
-    times, values = np.asarray(series.times, dtype=float), np.asarray(series.values, dtype=float)
-    if times.shape != values.shape or times.ndim != 1:
+    times, values = _points(series)
+    first = window.start.timestamp() - weights.before_seconds
+    last = max(window.start.timestamp() + weights.after_seconds, window.end.timestamp())
+    current = (times >= first) & (times <= last)
+    past = times < first
+    if not current.any() or int(past.sum()) < weights.min_points:
         return None
-    finite = np.isfinite(times) & np.isfinite(values)
-    times, values = times[finite], values[finite]
-    start = window.start.timestamp()
-    first = start - weights.before_seconds
-    current = (times >= first) & (times <= max(start + weights.after_seconds, window.end.timestamp()))
-    before = values[times < first]
-    if not current.any() or len(before) < weights.min_points:
-        return None
-    falling = series.name in FALLING_IS_BAD
-    now = values[current]
-    value = float(now.min() if falling else now.max())
-    usual = float(np.median(before))
-    edge = float(np.quantile(before, 0.1 if falling else 0.9))
-    spread = 1.4826 * float(np.median(np.abs(before - usual)))
-    # One percentage point, or its like where the unit is another: 0.01 of a ratio, 1 % of the median elsewhere.
-    absolute = weights.absolute * {"percent": 1.0, "ratio": 0.01}.get(series.unit, 0.01 * abs(usual))
-    distance = (edge - value) if falling else (value - edge)
-    z = distance / max(spread, weights.relative * abs(usual), absolute, 1e-12)
+    turned = _turned(series, values)
+    at = int(turned[current].argmax())
+    z = _distance(float(turned[current][at]), times[past], turned[past], series, weights)
     if z <= weights.min_z:
         return None
-    at = times[current][int(now.argmin() if falling else now.argmax())]
     return Move(
         name=series.name,
         service=series.service,
         pod=series.pod,
         unit=series.unit,
         z=z,
-        value=value,
-        usual=usual,
-        seen_at=datetime.fromtimestamp(float(at), UTC),
+        value=float(values[current][at]),
+        usual=float(np.median(values[past])),
+        seen_at=datetime.fromtimestamp(float(times[current][at]), UTC),
         origin=origin,
         url=series.url,
     )
+
+
+def _points(series: Series) -> tuple[Numbers, Numbers]:
+    times, values = np.asarray(series.times, dtype=float), np.asarray(series.values, dtype=float)
+    if times.shape != values.shape or times.ndim != 1:
+        return np.array([]), np.array([])
+    finite = np.isfinite(times) & np.isfinite(values)
+    order = np.argsort(times[finite], kind="stable")
+    return times[finite][order], values[finite][order]
+
+
+def _turned(series: Series, values: Numbers) -> Numbers:
+    """So that larger is worse: what is missing to the whole of a share of successes, the negative of other rates."""
+    if series.name not in FALLING_IS_BAD:
+        return values
+    return {"percent": 100 - values, "ratio": 1 - values}.get(series.unit, -values)
+
+
+def _distance(now: float, times: Numbers, past: Numbers, series: Series, weights: MetricWeights) -> float:
+    """How many spreads above the usual range, against whichever past stretch (hour, day, week before) is nearest."""
+    usual = float(np.median(past))
+    spread = 1.4826 * float(np.median(np.abs(past - usual)))
+    # One percentage point, or its like where the unit is another: 0.01 of a ratio, 1 % of the median elsewhere.
+    absolute = weights.absolute_failures if series.name in FAILURES else weights.absolute
+    absolute *= {"percent": 1.0, "ratio": 0.01}.get(series.unit, 0.01 * abs(usual))
+    gaps = np.flatnonzero(np.diff(times) > STRETCH_SECONDS) + 1
+    edge = max(float(np.quantile(one, 0.9)) for one in np.split(past, gaps))
+    return (now - edge) / max(spread, weights.relative * abs(usual), absolute, 1e-12)

@@ -1,7 +1,8 @@
 """Log templates: what a line says without what it is about.
 
 A template is the first eight words of at least two letters among the first 400 characters; words with digits (ids,
-addresses, numbers) and the correlation labels that log formats put in front are dropped. `template` is idempotent,
+addresses, numbers), one-word values of `key: value` pairs, and what log formats put in front (level, date, labels of
+ids) are dropped. `template` is idempotent,
 `template(template(x)) == template(x)`, because the room `redact` replaces bodies by redacted templates before `rank`
 sees them.
 """
@@ -12,6 +13,7 @@ import re
 
 MAX_CHARACTERS = 400
 MAX_WORDS = 8
+_OUTCOME = re.compile(r"succe|true|false|null|none|empty|ok|yes|no|not|done|complete|missing|expired", re.IGNORECASE)
 _CHUNK = re.compile(r"[\w-]+")
 _WORD = re.compile(r"[^\W\d_]{2,}")
 _HAS_DIGIT = re.compile(r"\d")
@@ -31,16 +33,30 @@ _ERROR_LIKE = re.compile(
 def template(body: str) -> str:
     """The template of a log line, words joined by one space; empty when the line has no word."""
     words: list[str] = []
-    for chunk in _CHUNK.findall(body[:MAX_CHARACTERS]):
-        if _HAS_DIGIT.search(chunk) or chunk in _NOISE or _HEX_ID.fullmatch(chunk):
+    text = body[:MAX_CHARACTERS]
+    for found in _CHUNK.finditer(text):
+        chunk = found.group()
+        if _is_value(text, found.start(), found.end()) and not _OUTCOME.match(chunk) and not error_like(chunk):
             continue
-        for word in _WORD.findall(chunk):
-            if word in _NOISE or _HEX_ID.fullmatch(word):
+        if chunk.isalpha():
+            if len(chunk) < 2 or chunk in _NOISE or (len(chunk) >= 8 and _HEX_ID.fullmatch(chunk)):
                 continue
-            words.append(word)
-            if len(words) == MAX_WORDS:
-                return " ".join(words)
-    return " ".join(words)
+            words.append(chunk)
+        elif _HAS_DIGIT.search(chunk) or _HEX_ID.fullmatch(chunk):
+            continue
+        else:
+            words += [one for one in _WORD.findall(chunk) if one not in _NOISE and not _HEX_ID.fullmatch(one)]
+        if len(words) >= MAX_WORDS:
+            break
+    return " ".join(words[:MAX_WORDS])
+
+
+def _is_value(text: str, start: int, end: int) -> bool:
+    """`key: value]`, `key=value,`: a one-word value is data, not behaviour, unless it is an outcome."""
+    if end >= len(text) or text[end] not in ",;])}":
+        return False
+    before = text[max(0, start - 3) : start].rstrip()
+    return len(before) > 1 and before[-1] in ":=：" and before[:-1].rstrip()[-1:].isalnum()
 
 
 def error_like(text: str) -> bool:

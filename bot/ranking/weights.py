@@ -30,6 +30,11 @@ class Decision:
 
 
 @dataclass(frozen=True, slots=True)
+class WindowWeights:
+    focus_minutes: float
+
+
+@dataclass(frozen=True, slots=True)
 class PatternWeights:
     min_healthy: float
     cap_nats: float
@@ -79,6 +84,7 @@ class MetricWeights:
     min_z: float
     relative: float
     absolute: float
+    absolute_failures: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +106,10 @@ class ChangeWeights:
 @dataclass(frozen=True, slots=True)
 class MetricOnlyWeights:
     min_z: float
+    cap_z: float
     explained: float
+    caller: float
+    depth: float
     unreachable: float
     nothing: float
     temperature: float
@@ -112,6 +121,7 @@ class Weights:
 
     signs: Signs
     decision: Decision
+    window: WindowWeights
     pattern: PatternWeights
     time: TimeWeights
     sum: SumWeights
@@ -126,6 +136,7 @@ def weights_from(table: Mapping[str, Any]) -> Weights:
     weights = Weights(
         signs=_section(table, "signs", Signs, problems),
         decision=_section(table, "decision", Decision, problems),
+        window=_section(table, "window", WindowWeights, problems),
         pattern=_section(table, "pattern", PatternWeights, problems),
         time=_section(table, "time", TimeWeights, problems),
         sum=_section(table, "sum", SumWeights, problems),

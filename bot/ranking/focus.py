@@ -1,0 +1,59 @@
+"""Which part of a long window to look at: the minutes around the alert, not the healthy ones before them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import TypeVar
+
+from integrations.records import Baseline, Batch, LogRecord, Span, Telemetry, Window
+
+T = TypeVar("T", Span, LogRecord)
+
+
+def focused(telemetry: Telemetry, alerted_at: datetime, minutes: float) -> Telemetry:
+    """The same telemetry from `minutes` before the alert on; a shorter window is left as it is.
+
+    Whole traces are kept or left out. What came before the cut becomes the healthy window where no other one is
+    known: better the quarter of an hour before than nothing.
+    """
+    cut_at = alerted_at - timedelta(minutes=minutes)
+    window = telemetry.window
+    if cut_at <= window.start or cut_at >= window.end:
+        return telemetry
+    cut_ns = int(cut_at.timestamp() * 1e9)
+    began = _trace_starts(telemetry.spans)
+
+    def span_is_late(span: Span) -> bool:
+        return began.get(span.trace_id, span.start_ns) >= cut_ns
+
+    def log_is_late(record: LogRecord) -> bool:
+        return (began.get(record.trace_id, record.at_ns) if record.trace_id else record.at_ns) >= cut_ns
+
+    spans, spans_before = _split(telemetry.spans, span_is_late)
+    logs, logs_before = _split(telemetry.logs, log_is_late)
+    baselines = telemetry.baselines
+    if not any(batch.records for one in baselines for batch in one.spans):
+        baselines = (*baselines, Baseline(Window(window.start, cut_at), spans_before, logs_before))
+    return replace(telemetry, window=Window(cut_at, window.end), spans=spans, logs=logs, baselines=baselines)
+
+
+def _trace_starts(batches: Iterable[Batch[Span]]) -> dict[str, int]:
+    began: dict[str, int] = {}
+    for batch in batches:
+        for span in batch.records:
+            if span.trace_id and span.start_ns < began.get(span.trace_id, span.start_ns + 1):
+                began[span.trace_id] = span.start_ns
+    return began
+
+
+def _split(
+    batches: Iterable[Batch[T]], is_late: Callable[[T], bool]
+) -> tuple[tuple[Batch[T], ...], tuple[Batch[T], ...]]:
+    late, early = [], []
+    for batch in batches:
+        flags = [is_late(one) for one in batch.records]
+        late.append(replace(batch, records=[one for one, flag in zip(batch.records, flags, strict=True) if flag]))
+        early.append(replace(batch, records=[one for one, flag in zip(batch.records, flags, strict=True) if not flag]))
+    return tuple(late), tuple(early)
