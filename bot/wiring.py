@@ -323,7 +323,7 @@ def models_of(settings: Settings) -> dict[Use, tuple[Pin, ...]]:
     return {use: (first,) for use in get_args(Use) if use in first.uses}
 
 
-async def _gateway(
+async def build_gateway(
     settings: Settings, store: SqliteStore, clock: Clock, egress: Egress, redactor: Redactor, stack: AsyncExitStack
 ) -> Gateway:
     """The gateway with an endpoint per pin; what an earlier process left reserved is settled in full."""
@@ -350,7 +350,9 @@ async def _gateway(
     return gateway
 
 
-def _summarise(settings: Settings, gateway: Gateway, routing: Routing, redactor: Redactor, key: bytes) -> Summarise:
+def build_summarise(
+    settings: Settings, gateway: Gateway, routing: Routing, redactor: Redactor, key: bytes
+) -> Summarise:
     return Summarise(
         gateway=gateway,
         prompt=prompts.load("triage", 1),
@@ -412,7 +414,7 @@ async def build(settings: Settings, stack: AsyncExitStack, *, checkpoint: Checkp
         checkpoint=checkpoint,
     )  # fmt: skip
     routing = routing_of(settings)
-    gateway = await _gateway(settings, store, clock, egress, redactor, stack)
+    gateway = await build_gateway(settings, store, clock, egress, redactor, stack)
     parts = Parts(
         book=book,
         clock=clock,
@@ -425,7 +427,7 @@ async def build(settings: Settings, stack: AsyncExitStack, *, checkpoint: Checkp
         worker=worker,
         cards=outbox,
         assign=_no_experiment,
-        summarise=_summarise(settings, gateway, routing, redactor, keys[0]),
+        summarise=build_summarise(settings, gateway, routing, redactor, keys[0]),
         channel_id=ChannelNames(slack).channel_id,
         link_hosts=tuple(link_hosts(settings)),
         timeouts=Timeouts(

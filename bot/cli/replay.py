@@ -6,10 +6,19 @@ import asyncio
 import json
 import pathlib
 import secrets
+from functools import partial
+from typing import TYPE_CHECKING
 
 import click
 
 from bot.errors import SitrepError
+
+if TYPE_CHECKING:
+    from bot.flows.replay import Replayed
+    from bot.trust.audience import Audience, AudienceUnknown
+    from bot.trust.redaction import Redactor
+    from integrations.bundle import Bundle
+    from integrations.records import Readers
 
 
 @click.command("replay")
@@ -26,7 +35,6 @@ def command(
     """Run the incident in DIR offline and draw its card."""
     from bot.cards.render import render
     from bot.flows.replay import as_json as to_json
-    from bot.flows.replay import replay
     from bot.trust.audience import Audience, AudienceUnknown
     from bot.trust.redaction import Redactor
     from integrations.bundle import open_bundle
@@ -45,7 +53,7 @@ def command(
         )
     redactor = Redactor([secrets.token_bytes(32)])
     readers = bundle.readers("alerts", incident.service)
-    done = asyncio.run(replay(bundle, audience, readers, redactor))
+    done = asyncio.run(_run(bundle, audience, readers, redactor))
     if html is not None:
         from bot.cards.page import page
 
@@ -58,3 +66,28 @@ def command(
         from bot.cards.terminal import draw
 
         Console().print(draw(render(done.card, "classic").blocks))
+
+
+async def _run(bundle: Bundle, audience: Audience | AudienceUnknown, readers: Readers, redactor: Redactor) -> Replayed:
+    """With a model if the settings name one; its spending is bounded as ever, its records are thrown away."""
+    import tempfile
+    from contextlib import AsyncExitStack
+
+    from bot.clock import SystemClock
+    from bot.flows.replay import replay
+    from bot.settings import load
+    from bot.store.sqlite import SqliteStore
+    from bot.wiring import build_gateway, build_summarise, egress_of, models_of, routing_of
+
+    settings = load()
+    if not models_of(settings):
+        return await replay(bundle, audience, readers, redactor)
+    async with AsyncExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
+        store = SqliteStore.open(pathlib.Path(folder) / "sitrep.db")
+        stack.push_async_callback(store.close)
+        clock = SystemClock()
+        gateway = await build_gateway(settings, store, clock, egress_of(settings), redactor, stack)
+        summarise = build_summarise(settings, gateway, routing_of(settings), redactor, secrets.token_bytes(32))
+        model = partial(summarise, triage_id=f"{bundle.incident.id}/1", step="infer")
+        return await replay(bundle, audience, readers, redactor, summarise=model)

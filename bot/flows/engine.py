@@ -159,14 +159,13 @@ class Engine:
         )
         return [row.workflow_id for row in rows]
 
-    async def pending(self) -> int:
-        """Workflows that wait or run."""
+    async def living(self) -> list[str]:
+        """Ids of the workflows that wait or run."""
         assert self._dbos is not None
-        return len(
-            await self._dbos.list_workflows_async(
-                status=["PENDING", "ENQUEUED", "DELAYED"], load_input=False, load_output=False
-            )
+        rows = await self._dbos.list_workflows_async(
+            status=["PENDING", "ENQUEUED", "DELAYED"], load_input=False, load_output=False
         )
+        return [row.workflow_id for row in rows]
 
     async def forget_old(self) -> int:
         """Delete what ended more than two weeks ago, in batches; returns how many."""
