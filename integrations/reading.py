@@ -17,9 +17,15 @@ LATEST = datetime(2100, 1, 1, tzinfo=UTC)
 
 _UNSTORABLE = re.compile("[\ud800-\udfff\x00]")
 _ISO = re.compile(
-    r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d(?::\d\d)?)(?:[.,](\d{1,9})\d{0,9})? ?(Z|UTC|[+-]\d\d:?\d\d|[+-]\d\d)?",
+    r"(\d{4})[-/](\d\d)[-/](\d\d)[T ](\d\d:\d\d(?::\d\d)?)(?:[.,](\d{1,9})\d{0,9})?"
+    r" ?(Z|UTC|GMT|[+-]\d\d[:.]?\d\d|[+-]\d\d)?(?: UTC| GMT)?",
     re.IGNORECASE,
 )
+"""ISO 8601, and what is nearly that: slashes, a blank before the zone, Go's `+0000 UTC`, Wazuh's `+01.00`."""
+_OTHER_FORMATS = (
+    "%a %b %d %H:%M:%S %Z %Y", "%a %b %d %H:%M:%S %Y", "%d %b %Y %H:%M:%S", "%d/%b/%Y:%H:%M:%S %z",
+    "%A %d %B, %Y %H:%M:%S %Z", "%b %d, %Y %H:%M:%S",
+)  # fmt: skip
 _DAY = re.compile(r"\d{4}-\d\d-\d\d")
 _EPOCH = re.compile(r"-?\d{1,20}(?:\.\d{1,12})?")
 
@@ -29,19 +35,23 @@ def text(value: Any, limit: int = 2000) -> str:
 
     Lone surrogates and NUL, which a database refuses, are replaced.
     """
-    if isinstance(value, bool) or value is None:
+    if isinstance(value, str):
+        return _clean(value[:limit])
+    if isinstance(value, bool) or not isinstance(value, int | float):
         return ""
-    if isinstance(value, int | float):
-        value = repr(value) if not isinstance(value, int) or abs(value) < 10**40 else "a very large number"
-    if not isinstance(value, str):
-        return ""
-    return _UNSTORABLE.sub("�", value[:limit])
+    return repr(value) if not isinstance(value, int) or abs(value) < 10**40 else "a very large number"
+
+
+def _clean(value: str) -> str:
+    if value.isascii() and "\0" not in value:  # nearly every text: three times faster than looking for surrogates
+        return value
+    return _UNSTORABLE.sub("�", value)
 
 
 def storable(value: Any, depth: int = 40) -> Any:
     """The same JSON value in a form that every store takes: no lone surrogates or NUL, no NaN, bounded depth."""
     if isinstance(value, str):
-        return _UNSTORABLE.sub("�", value)
+        return _clean(value)
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     if isinstance(value, int) and not isinstance(value, bool) and not -(2**63) <= value < 2**63:
@@ -49,7 +59,7 @@ def storable(value: Any, depth: int = 40) -> Any:
     if isinstance(value, Mapping | list) and depth == 0:
         return "(nested too deeply)"
     if isinstance(value, Mapping):
-        return {_UNSTORABLE.sub("�", str(key)): storable(inner, depth - 1) for key, inner in value.items()}
+        return {_clean(str(key)): storable(inner, depth - 1) for key, inner in value.items()}
     if isinstance(value, list):
         return [storable(inner, depth - 1) for inner in value]
     return value
@@ -120,6 +130,8 @@ def moment(value: Any) -> datetime | None:
         found = _iso(value)
         if found is None and "," in value[:5]:
             found = parsedate_to_datetime(value)
+        if found is None and value[:1].isalnum():
+            found = _written_out(value)
         if found is None:
             return None
         return _plausible((found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC))
@@ -131,10 +143,21 @@ def _iso(value: str) -> datetime | None:
     match = _ISO.fullmatch(value)
     if match is None:
         return datetime.fromisoformat(value) if _DAY.fullmatch(value) else None
-    day, clock, fraction, zone = match.groups()
-    zone = "+00:00" if zone is None or zone.upper() in ("Z", "UTC") else zone
+    year, month, day, clock, fraction, zone = match.groups()
+    zone = "+00:00" if zone is None or zone[0] not in "+-" else zone.replace(".", ":")
     zone = zone if len(zone) > 3 else f"{zone}:00"
-    return datetime.fromisoformat(f"{day}T{clock}{'.' + fraction[:6].ljust(6, '0') if fraction else ''}{zone}")
+    whole_seconds = clock if len(clock) > 5 else f"{clock}:00"
+    part = "." + fraction[:6].ljust(6, "0") if fraction else ""
+    return datetime.fromisoformat(f"{year}-{month}-{day}T{whole_seconds}{part}{zone}")
+
+
+def _written_out(value: str) -> datetime | None:
+    for form in _OTHER_FORMATS:
+        try:
+            return datetime.strptime(value, form)  # noqa: DTZ007 - what has no zone is taken as UTC by the caller
+        except ValueError:
+            continue
+    return None
 
 
 def _epoch(seconds: float) -> datetime | None:

@@ -22,6 +22,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "experiment": ("bot.cli.experiment", "does it shorten incidents? analyse, baseline, simulate"),
     "eval": ("bot.cli.eval", "measure one room against labelled cases"),
     "permissions": ("bot.cli.permissions", "who may read what, and by which rule"),
+    "alerts": ("bot.cli.alerts", "read what a monitoring system sends as alerts"),
     "redact": ("bot.cli.redact", "replace secrets and personal data in standard input"),
 }
 """Every command. The help line stands here so that `--help` imports none of them."""

@@ -11,7 +11,7 @@ from bot.settings import SYSTEMS, Secrets
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 OURS = {
-    "asking", "bundle", "errors", "fixtures", "http", "otlp", "ports", "reading", "records",
+    "alerts", "asking", "bundle", "errors", "fixtures", "http", "otlp", "ports", "reading", "records",
 }  # fmt: skip
 """What lies in `integrations/` and is no outside system."""
 WITHOUT_CASSETTE = {"slack", "openai"}
