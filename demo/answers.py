@@ -443,7 +443,7 @@ def _change_event(one: Deployed, number: int) -> dict[str, Any]:
     return {
         "id": identifier,
         "type": "change_event",
-        "summary": f"Deploy {one.head[:7]} to {service.name}: {one.change.subject}",
+        "summary": one.change.subject,
         "self": f"{PD_API}/change_events/{identifier}",
         "html_url": f"{PD_WEB}/change_events/{identifier}",
         "timestamp": zulu(one.finished_at),

@@ -10,7 +10,7 @@ SUBDOMAIN = "tea-shop"
 """The account on PagerDuty."""
 TEAM = ("PTEAMPAY", "payments")
 ESCALATION_POLICY = ("PESCPAY", "payments")
-SCHEDULE = ("PSCHPAY", "payments on-call")
+SCHEDULE = ("PSCHPAY", "payments")
 PRIORITY = ("PPRIO02", "P2")
 INCIDENT_ID = "Q1TEASHOP7K2MP"
 INCIDENT_NUMBER = 4127

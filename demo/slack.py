@@ -27,6 +27,7 @@ import httpx
 from demo import slack_jail
 from demo.parts import ROOT, Missing, Say, slack_binary
 from demo.scenario import PEOPLE
+from demo.slack_minimal import MinimalSlack
 from demo.slack_proxy import SlackProxy
 
 BOT_TOKEN, APP_TOKEN, SIGNING_SECRET = "xoxb-demo-token", "xapp-demo-token", "demo-signing-secret"
@@ -145,6 +146,17 @@ class LocalSlack:
             await _ready(client, process, folder / "log")
             proxy.reset()
             yield cls(proxy, not jailed, described, client)
+
+    @classmethod
+    @contextlib.asynccontextmanager
+    async def minimal(cls) -> AsyncIterator[LocalSlack]:
+        """A workspace without a web page, for machines where the local Slack cannot be had."""
+        described = config()
+        async with contextlib.AsyncExitStack() as stack:
+            proxy = SlackProxy(await stack.enter_async_context(MinimalSlack(described).running()))
+            await stack.enter_async_context(proxy.running())
+            client = await stack.enter_async_context(httpx.AsyncClient(base_url=proxy.url, timeout=15, trust_env=False))
+            yield cls(proxy, False, described, client)
 
     # --- what a person does and sees ---
 

@@ -43,7 +43,6 @@ class Connection:
             kind=SpanKind.CLIENT,
             attributes={
                 "db.system.name": "sqlite",
-                "db.namespace": "payments",
                 "db.operation.name": operation,
                 "db.query.text": sql,
                 "server.address": "payments-db",

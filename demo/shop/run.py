@@ -15,8 +15,8 @@ import httpx
 from demo.scenario import SERVICES
 from demo.shop.history import Repository
 
-SAMPLED_RATIO = 0.25
-"""One order in four leaves a trace; metrics and logs know them all."""
+SAMPLED_RATIO = 0.15
+"""Three orders in twenty leave a trace; metrics and logs know them all."""
 
 
 class Shop:

@@ -179,7 +179,7 @@ def payments_db(telemetry: ServiceTelemetry, settings: dict[str, Any], addresses
             f"{operation} payments",
             context=propagate.extract(asked["context"]),
             kind=SpanKind.SERVER,
-            attributes={"db.system.name": "sqlite", "db.operation.name": operation, "db.namespace": "payments"},
+            attributes={"db.system.name": "sqlite", "db.operation.name": operation},
         ) as span:
             await pause(storage["statement_seconds"] * random.uniform(0.5, 2.0))
             try:

@@ -133,7 +133,6 @@ class ServerSpans:
             "http.request.method": scope["method"],
             "http.route": scope["path"],
             "url.path": scope["path"],
-            "url.scheme": "http",
             "server.address": self._telemetry.service,
         }
         with self._telemetry.tracer.start_as_current_span(

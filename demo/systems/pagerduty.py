@@ -44,6 +44,7 @@ class _PagerDuty:
             "/change_events": self._changes,
             "/oncalls": self._oncalls,
             "/services": lambda request: _page(request, "services", self._recorded("services")),
+            "/services/{id}/change_events": self._changes,
             "/services/{id}": lambda request: self._by_id(request, "service", "services"),
             "/users": lambda request: _page(request, "users", self._recorded("users")),
             "/users/me": lambda request: _json({"user": self._recorded("users")[0]}),
@@ -146,7 +147,11 @@ class _PagerDuty:
         return _json({"change_events": reasons[: _limit(request)]})
 
     def _changes(self, request: Request) -> JSONResponse:
-        found = [one for one in self._recorded("change_events") if _within(one["timestamp"], request.query_params)]
+        only = request.path_params.get("id")
+        found = [
+            one for one in self._recorded("change_events")
+            if _within(one["timestamp"], request.query_params) and only in (None, one["services"][0]["id"])
+        ]  # fmt: skip
         return _page(request, "change_events", list(reversed(found)))
 
     def _past(self, request: Request) -> JSONResponse:

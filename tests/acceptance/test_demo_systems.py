@@ -77,6 +77,8 @@ def test_everything_about_the_incident_can_be_read(account) -> None:
     changes = account.get(f"/incidents/{INCIDENT_ID}/related_change_events").json()["change_events"]
     assert changes[0]["custom_details"]["service"] == "checkout-api"
     assert 30 < age(changes[0]["timestamp"]) < 200
+    (own,) = account.list_all(f"/services/{CHECKOUT.pagerduty_id}/change_events")
+    assert own["id"] == changes[0]["id"]
     past = account.get(f"/incidents/{INCIDENT_ID}/past_incidents", params={"limit": 1}).json()
     assert past["limit"] == 1
     assert past["total"] == 2

@@ -197,3 +197,20 @@ def test_block_limits_are_slacks_own() -> None:
     ]
     assert len(problems(bad)) == 9
     assert "found 3001" in problems(bad)[0]
+
+
+async def test_the_slack_without_a_web_page_serves_a_bot_as_well() -> None:
+    heard: list[Any] = []
+    async with LocalSlack.minimal() as other:
+        app = bolt(other.api_url, heard)
+        async with in_socket_mode(app, other.api_url):
+            await until(lambda: other.proxy.sockets == 1)
+            posted = await app.client.chat_postMessage(channel="C0INCIDENTS", text="hello", blocks=BLOCKS)
+            await other.click(CHANNEL, posted["ts"], "go", user="mei")
+            await until(lambda: heard == [("7", "U0MEI0001")])
+            await app.client.chat_update(channel="C0INCIDENTS", ts=posted["ts"], text="edited")
+        assert [one["text"] for one in await other.messages(CHANNEL)] == ["edited"]
+        history = await app.client.conversations_history(channel="C0INCIDENTS")
+        assert [one["text"] for one in history["messages"]] == ["edited"]
+        with pytest.raises(SlackApiError, match="unknown_method"):
+            await app.client.usergroups_list()
