@@ -37,6 +37,7 @@ class MinimalSlack:
         app.router.add_get("/", self._page)
         app.router.add_get("/socket/{id}", self._socket)
         app.router.add_route("*", "/api/{method}", self._api)
+        app.router.add_post("/response/{channel}", self._respond)
         app.router.add_get("/_control/state", self._state)
         app.router.add_get("/_control/messages/{channel}", self._listed)
         app.router.add_post("/_control/command", self._command)
@@ -170,6 +171,10 @@ class MinimalSlack:
             await one.send_json(envelope)
         return web.json_response({"ok": bool(self._sockets)})
 
+    async def _respond(self, request: web.Request) -> web.Response:
+        self._post({**await request.json(), "channel": request.match_info["channel"], "subtype": "ephemeral"})
+        return web.Response(text="ok")
+
     # --- the control paths of the local Slack ---
 
     async def _page(self, _: web.Request) -> web.Response:
@@ -194,7 +199,7 @@ class MinimalSlack:
             "text": body.get("text", ""),
             "api_app_id": self._app["appId"],
             "trigger_id": uuid.uuid4().hex,
-            "response_url": f"http://{self._base}/response",
+            "response_url": f"http://{self._base}/response/{channel['id']}",
         }
         return await self._envelope("slash_commands", payload)
 

@@ -208,8 +208,13 @@ async def test_the_slack_without_a_web_page_serves_a_bot_as_well() -> None:
             posted = await app.client.chat_postMessage(channel="C0INCIDENTS", text="hello", blocks=BLOCKS)
             await other.click(CHANNEL, posted["ts"], "go", user="mei")
             await until(lambda: heard == [("7", "U0MEI0001")])
+            await other.command(CHANNEL, "/sitrep", "status", user="mei")
+
+            async def answered() -> bool:
+                return any(one["text"] == "you said status" for one in await other.messages(CHANNEL))
+
+            await until(answered)
             await app.client.chat_update(channel="C0INCIDENTS", ts=posted["ts"], text="edited")
-        assert [one["text"] for one in await other.messages(CHANNEL)] == ["edited"]
         history = await app.client.conversations_history(channel="C0INCIDENTS")
         assert [one["text"] for one in history["messages"]] == ["edited"]
         with pytest.raises(SlackApiError, match="unknown_method"):

@@ -88,8 +88,10 @@ def test_newer_blocks_are_drawn() -> None:
             {"type": "image", "alt_text": "a graph", "image_url": "https://x.example/p.png"},
         ]
     )
+    assert "hidden" not in text
     for part in (
-        "▸ More",
+        "▾ More",
+        "▸ Less",
         "inside",
         "what",
         "deploy",
