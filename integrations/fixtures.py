@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from integrations.errors import IntegrationError, Refused, Unavailable
-from integrations.ports import Completion, Message, Posted, PromptRequest
+from integrations.ports import Answer, Completion, Message, Place, Posted, PromptRequest
 from integrations.records import Channel, Person
 
 
@@ -196,3 +196,16 @@ class FakePoster:
         if self.lost_answers:
             self.lost_answers -= 1
             raise Unavailable("slack", "no answer in 10 s", answer_lost=True)
+
+
+@dataclass
+class FakeReplies:
+    """`Replies` that remembers who was told what; `failing` are raised one a call."""
+
+    shown: list[tuple[Place, Answer]] = field(default_factory=list)
+    failing: list[IntegrationError] = field(default_factory=list)
+
+    async def to_person(self, place: Place, answer: Answer) -> None:
+        if self.failing:
+            raise self.failing.pop(0)
+        self.shown.append((place, answer))

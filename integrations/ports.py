@@ -158,6 +158,32 @@ class Poster(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """Where somebody stands in Slack when they ask: what a private answer needs. `response_url` is Slack's own."""
+
+    channel: str
+    user: str
+    response_url: str | None = None
+    thread_ts: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A private answer: text for notification and screen reader, and blocks (empty: the text alone)."""
+
+    text: str
+    blocks: Sequence[Mapping[str, Any]] = ()
+
+
+class Replies(Protocol):
+    """Private answers to one person, which nobody else in the channel sees."""
+
+    async def to_person(self, place: Place, answer: Answer) -> None:
+        """Raises Unavailable, Denied, Malformed or Refused when it cannot be shown."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
 class PromptRequest:
     """What goes to a model: messages and the JSON schema of the only acceptable answer."""
 
@@ -193,6 +219,6 @@ class ModelEndpoint(Protocol):
 
 
 __all__ = [
-    "AlertParser", "Completion", "Directory", "GroupSource", "Incident", "IncidentSource", "Message", "ModelEndpoint",
-    "Posted", "Poster", "PromptRequest", "SignalDoor", "Source",
+    "AlertParser", "Answer", "Completion", "Directory", "GroupSource", "Incident", "IncidentSource", "Message",
+    "ModelEndpoint", "Place", "Posted", "Poster", "PromptRequest", "Replies", "SignalDoor", "Source",
 ]  # fmt: skip

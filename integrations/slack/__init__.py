@@ -3,7 +3,16 @@
 from integrations.slack.channels import ChannelNames
 from integrations.slack.directory import SlackDirectory
 from integrations.slack.poster import SlackPoster
+from integrations.slack.replies import SlackReplies
 from integrations.slack.signature import verify_signature
 from integrations.slack.web import SlackWeb, web_client
 
-__all__ = ["ChannelNames", "SlackDirectory", "SlackPoster", "SlackWeb", "verify_signature", "web_client"]
+__all__ = [
+    "ChannelNames",
+    "SlackDirectory",
+    "SlackPoster",
+    "SlackReplies",
+    "SlackWeb",
+    "verify_signature",
+    "web_client",
+]

@@ -1,0 +1,150 @@
+"""Private answers in Slack's classic blocks, which every server shows. Outside text goes through `neutralise`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from bot.cards import words
+from bot.cards.render import Form, render
+from bot.cards.state import CardState
+from bot.listeners.commands import BY_NAME, COMMANDS, Typed
+from bot.listeners.desk import Acknowledged, DeskStatus, IncidentLine, Vote
+from bot.trust.neutralise import mrkdwn, mrkdwn_code, mrkdwn_object, plain_text
+from integrations.ports import Answer
+
+PICK_INCIDENT = "sitrep.pick_incident"
+MAX_OPTIONS = 100
+MAX_LISTED = 20
+MAX_BLOCKS = 50
+_CHANNEL = re.compile(r"[CGD][A-Z0-9]{2,20}\Z")
+
+NO_SUCH = "There is no such incident, or you may not see it. `/sitrep status` lists those that you may see."
+"""The same words for both, so that nobody learns of an incident by asking."""
+
+
+def _section(markup: str) -> dict[str, Any]:
+    return {"type": "section", "text": mrkdwn_object(markup)}
+
+
+def said(markup: str) -> Answer:
+    """One paragraph."""
+    return Answer(markup, (_section(markup),))
+
+
+def help_for(typed: Typed) -> Answer:
+    """The list of commands, or more about the one that was named."""
+    one = BY_NAME.get(typed.words.split(" ")[0].lower()) if typed.name == "help" and typed.words else None
+    if one is not None:
+        return said(f"`{one.usage}`  {one.says}.\n{one.more}")
+    lines = "\n".join(f"`{command.usage}`  {command.says}" for command in COMMANDS)
+    if typed.name == "help":
+        return said(lines)
+    near = f" Did you mean `/sitrep {typed.near}`?" if typed.near else ""
+    return said(f"Sitrep has no command {mrkdwn_code(typed.words, 40) or 'of that name'}.{near}\n{lines}")
+
+
+def name_of(line: IncidentLine) -> str:
+    """Id and number, as people call it."""
+    return f"{line.id} (#{line.number})" if line.number is not None else line.id
+
+
+def menu(lines: Sequence[IncidentLine], words_given: str) -> Answer:
+    """Which one? A menu of what the words may mean."""
+    options = [
+        {"text": plain_text(f"SEV{line.severity} {name_of(line)} {line.title}", 75), "value": line.id}
+        for line in lines[:MAX_OPTIONS]
+        if 0 < len(line.id) <= 150
+    ]
+    asked = "Which incident?" if not words_given else f"{mrkdwn_code(words_given, 60)} may be several. Which one?"
+    if not options:
+        return said("No open incident that you may see.")
+    select = {
+        "type": "static_select",
+        "action_id": PICK_INCIDENT,
+        "placeholder": plain_text("Choose an incident", 150),
+        "options": options,
+    }
+    return Answer(asked, (_section(asked), {"type": "actions", "elements": [select]}))
+
+
+def triage_started(line: IncidentLine, n: int) -> Answer:
+    again = f" again (run {n})" if n > 1 else ""
+    return said(f"Looking at {mrkdwn_code(line.id, 60)}{again}. Its card is brought up to date in its channel.")
+
+
+def status(told: DeskStatus) -> Answer:
+    """Open incidents, then the bot's own state."""
+    shown = told.incidents[:MAX_LISTED]
+    lines = [_status_line(line) for line in shown]
+    more = told.more + len(told.incidents) - len(shown)
+    if more:
+        lines.append(f"and {words.count(more, 'more incident')}")
+    head = f"*{words.count(len(told.incidents) + told.more, 'open incident')}* that you may see"
+    blocks = [_section(head if lines else "*No open incident* that you may see.")]
+    blocks += [_section("\n".join(lines[start : start + 10])) for start in range(0, len(lines), 10)]
+    parts = [f"model: {mrkdwn(told.model, 200)}"] if told.model else []
+    if told.posts_waiting:
+        parts.append(f"{words.count(told.posts_waiting, 'post')} waiting to go out")
+    parts += [mrkdwn(notice, 200) for notice in told.notices[:6]]
+    footer = " · ".join(parts) or "everything is in order"
+    blocks.append({"type": "context", "elements": [mrkdwn_object(footer[:2900])]})
+    return Answer("\n".join([head, *lines, footer])[:2900], tuple(blocks))
+
+
+def _status_line(line: IncidentLine) -> str:
+    channel = f" in <#{line.channel}>" if line.channel and _CHANNEL.match(line.channel) else ""
+    name, title = mrkdwn_code(name_of(line), 60), mrkdwn(line.title, 100)
+    since = words.clock_minute(line.triggered_at)
+    return f"SEV{line.severity} {name} {mrkdwn(line.status, 20)} since {since}{channel}: {title}"
+
+
+def voted(vote: Vote) -> Answer:
+    return said("Counted as helpful. Thank you." if vote == "helpful" else "Counted as not helpful. Thank you.")
+
+
+def was_change(name: str) -> Answer:
+    return said(f"Noted: it was {mrkdwn(name, 100)}.")
+
+
+def was_not(name: str, until_at: datetime) -> Answer:
+    return said(
+        f"Ruled out: {mrkdwn(name, 100)}. You can take it back on the card until {words.clock_minute(until_at)}."
+    )
+
+
+def undone(in_time: bool) -> Answer:
+    return said("Taken back." if in_time else "Its ten minutes are over; the suspect stays ruled out.")
+
+
+ACKNOWLEDGED: Mapping[Acknowledged, str] = {
+    "acknowledged": "Acknowledged. The card follows.",
+    "already": "It was acknowledged before.",
+    "not_mapped": "The incident source knows nobody by your e-mail address, so it was not acknowledged. Do it there.",
+    "not_supported": "The incident source takes no acknowledgement from here. Do it there.",
+}
+
+
+def own_view(state: CardState, form: Form) -> Answer:
+    """The card as one person may see it, with its details."""
+    drawn = render(state, form)
+    blocks = list(drawn.blocks)
+    depth = drawn.part("thread")
+    if depth is not None:
+        blocks += depth.blocks
+    return Answer(drawn.text, tuple(blocks[:MAX_BLOCKS]))
+
+
+def collecting_for_you() -> Answer:
+    return said("Asking the sources again for what you may see; the answer comes here.")
+
+
+def failed(reference: str, incident_id: str = "") -> Answer:
+    """What happened in fixed words, what to do, and a reference for whoever reads the log. Never an error's text."""
+    about = f" about {mrkdwn_code(incident_id, 60)}" if incident_id else ""
+    return said(
+        f"That did not work on Sitrep's side{about}. Try it again in a minute; if it fails again, tell whoever runs "
+        f"Sitrep the reference `{reference}`."
+    )

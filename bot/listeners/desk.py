@@ -1,0 +1,105 @@
+"""What the listeners ask of the bot behind them. They parse, acknowledge and answer; the desk decides and does.
+
+Every method is about one person (`user_id` or `by`, Slack user ids): it answers with what that person may see and
+raises NotPermitted for what they may not, in the same way as for what does not exist. What changes something is
+durable before the method returns, and may be called twice with the same arguments without doing it twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal, Protocol
+
+from bot.cards.state import CardState
+from integrations.records import Person
+
+Vote = Literal["helpful", "not_helpful"]
+Acknowledged = Literal["acknowledged", "already", "not_mapped", "not_supported"]
+"""`not_mapped`: the incident source knows nobody by this person's e-mail; `not_supported`: it takes none from us."""
+
+
+@dataclass(frozen=True, slots=True)
+class IncidentLine:
+    """One incident in a menu or a list."""
+
+    id: str
+    number: int | None
+    severity: int
+    status: str
+    title: str
+    triggered_at: datetime
+    channel: str | None = None
+    url: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DeskStatus:
+    """What `/sitrep status` tells: open incidents that this person may see, and how the bot is.
+
+    `model` is a finished sentence ("gpt-x-2026-08-06, within its budgets", "no model is configured"); `notices` are
+    finished sentences about what is not in order. No experiment's name or arm stands in any of them.
+    """
+
+    incidents: Sequence[IncidentLine]
+    more: int = 0
+    """Open incidents of theirs that are not listed."""
+    model: str = ""
+    posts_waiting: int = 0
+    notices: Sequence[str] = ()
+
+
+class Desk(Protocol):
+    """The bot, as one person may use it."""
+
+    async def find_incidents(self, user_id: str, words: str, channel_id: str) -> Sequence[IncidentLine]:
+        """What the words may mean: an id, a number, `P8K2Q1/e3`; none given, the incident of this channel, else all
+        open ones. Newest first, at most 100, only what the person may see."""
+        ...
+
+    async def start_triage(self, incident_id: str, by: str, request_id: str) -> int:
+        """Queues one more triage and returns its number; the same `request_id` again is the same triage."""
+        ...
+
+    async def status_for(self, user_id: str) -> DeskStatus: ...
+
+    async def vote(self, incident_id: str, by: str, version: int, vote: Vote) -> None:
+        """One vote a person and incident; the latest counts."""
+        ...
+
+    async def was_change(self, incident_id: str, by: str, version: int, mark: str) -> str:
+        """Labels the suspect with this mark as the cause; returns its name ("deploy a1b2c3d")."""
+        ...
+
+    async def was_not(self, incident_id: str, by: str, version: int, mark: str) -> tuple[str, datetime]:
+        """Rules the suspect out; returns its name and until when that can be taken back."""
+        ...
+
+    async def undo_was_not(self, incident_id: str, by: str, mark: str) -> bool:
+        """Whether it was taken back; False when its ten minutes are over."""
+        ...
+
+    async def acknowledge(self, incident_id: str, by: str) -> Acknowledged:
+        """Acknowledges at the incident source, as the mapped person."""
+        ...
+
+    async def own_view(self, user_id: str, incident_id: str) -> CardState:
+        """The card as this person may see it, collected again; may take as long as the sources do."""
+        ...
+
+
+class ReaderEvents(Protocol):
+    """Slack's events about who reads what."""
+
+    async def joined(self, channel_id: str, person_id: str) -> int: ...
+
+    async def left(self, channel_id: str, person_id: str) -> None: ...
+
+    async def channel_changed(self, channel_id: str) -> int: ...
+
+    async def groups_changed(self) -> None: ...
+
+    async def person_changed(self, person_id: str, person: Person | None = None) -> None: ...
+
+    async def reconnected(self) -> None: ...

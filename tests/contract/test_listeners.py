@@ -1,0 +1,479 @@
+"""Slack's commands, buttons and events as Slack sends them, over Bolt and over signed HTTP, with a desk behind."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import json
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlencode
+
+import aiohttp
+import httpx
+import pytest
+from slack_bolt.async_app import AsyncBoltRequest
+from starlette.applications import Starlette
+
+from bot.cards import actions
+from bot.cards.actions import ActionValue
+from bot.cards.limits import violations
+from bot.clock import ManualClock
+from bot.listeners import answers
+from bot.listeners.app import Listeners
+from bot.listeners.commands import COMMANDS, parse
+from bot.listeners.http import slack_route
+from integrations.errors import Denied, Unavailable
+from integrations.fixtures import FakeReplies
+from integrations.ports import Answer, Place
+from integrations.slack import SlackReplies, SlackWeb, verify_signature, web_client
+from tests.support.desk import AT, FakeDesk, FakeReaderEvents
+
+SECRET = "8f742231b10e8888abcd99yyyzzz85a5"
+VALUE = ActionValue("P8K2Q1", 7, "e3").encode()
+
+
+@dataclass
+class Door:
+    """The listeners with everything around them."""
+
+    listeners: Listeners
+    app: Any
+    desk: FakeDesk = field(default_factory=FakeDesk)
+    replies: FakeReplies = field(default_factory=FakeReplies)
+    readers: FakeReaderEvents = field(default_factory=FakeReaderEvents)
+
+    async def command(self, text: str, user: str = "U0PRIYA", channel: str = "C0OTHER") -> Any:
+        form = {
+            "command": "/sitrep", "text": text, "user_id": user, "channel_id": channel, "team_id": "T1",
+            "response_url": "https://hooks.slack.com/commands/T1/1/x", "trigger_id": "1.2.x",
+        }  # fmt: skip
+        return await self._send(urlencode(form), "application/x-www-form-urlencoded")
+
+    async def click(self, action_id: str, value: Any = VALUE, user: str = "U0PRIYA", **more: Any) -> Any:
+        body = {
+            "type": "block_actions", "user": {"id": user, "team_id": "T1"}, "team": {"id": "T1"},
+            "channel": {"id": "C0PAYMENTS"}, "container": {"type": "message", "channel_id": "C0PAYMENTS"},
+            "response_url": "https://hooks.slack.com/actions/T1/1/x", "trigger_id": "1.2.y",
+            "actions": [{"action_id": action_id, "block_id": "b", "type": "button", "value": value, **more}],
+        }  # fmt: skip
+        return await self._send(urlencode({"payload": json.dumps(body)}), "application/x-www-form-urlencoded")
+
+    async def event(self, event: dict[str, Any]) -> Any:
+        body = {"type": "event_callback", "team_id": "T1", "event_id": "Ev1", "event": event, "authorizations": []}
+        return await self._send(json.dumps(body), "application/json")
+
+    async def _send(self, body: str, kind: str) -> Any:
+        request = AsyncBoltRequest(body=body, headers={"content-type": kind})
+        answered = await self.app.async_dispatch(request)
+        await self.settled()
+        return answered
+
+    async def settled(self) -> None:
+        """Until what was acknowledged is done as well; work that is slow on purpose is not waited for."""
+        for turn in range(40):
+            await asyncio.sleep(0.001)
+            if turn > 8 and not self.listeners._working:
+                return
+
+    def said(self) -> str:
+        assert self.replies.shown, "nobody was answered"
+        return self.replies.shown[-1][1].text
+
+
+@pytest.fixture
+async def slack_web(serve: Any) -> AsyncIterator[Any]:
+    served = await serve()
+    served.answer = lambda _: (
+        200, {"content-type": "application/json"},
+        b'{"ok": true, "team_id": "T1", "user_id": "UBOT", "bot_id": "BBOT", "url": "https://x.slack.com/"}',
+    )  # fmt: skip
+    async with aiohttp.ClientSession() as session:
+        yield web_client("xoxb-1", f"{served.url}/api", session)
+
+
+@pytest.fixture
+async def door(slack_web: Any) -> Door:
+    desk, replies, readers = FakeDesk(), FakeReplies(), FakeReaderEvents()
+
+    async def form() -> Any:
+        return "classic"
+
+    listeners = Listeners(desk, replies, readers, form)
+    return Door(listeners, listeners.bolt(slack_web), desk, replies, readers)
+
+
+# --- commands -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("typed", "name"),
+    [("triage P8K2Q1", "triage"), ("  TRIAGE ", "triage"), ("", "help"), ("?", "help"), ("--help", "help"),
+     ("status now", "status"), ("help triage", "help"), ("`status`", "status"), ("nonsense", "")],
+)  # fmt: skip
+def test_what_is_typed_becomes_a_command(typed: str, name: str) -> None:
+    assert parse(typed).name == name
+
+
+async def test_a_triage_is_queued_for_the_incident_that_is_named(door: Door) -> None:
+    answered = await door.command("triage P8K2Q1")
+
+    assert answered.status == 200
+    assert door.desk.calls[-1] == ("triage", "P8K2Q1", "U0PRIYA", "1.2.x")
+    assert "Looking at `P8K2Q1` again (run 2)" in door.said()
+
+
+async def test_in_its_own_channel_the_incident_need_not_be_named(door: Door) -> None:
+    await door.command("triage", channel="C0PAYMENTS")
+    assert door.desk.calls[-1][:2] == ("triage", "P8K2Q1")
+
+
+async def test_a_missing_incident_is_answered_with_a_menu_of_those_that_may_be_seen(door: Door) -> None:
+    await door.command("triage")
+
+    _, answer = door.replies.shown[-1]
+    (select,) = answer.blocks[1]["elements"]
+    assert [option["value"] for option in select["options"]] == ["P8K2Q1", "P9Z7X3"]
+    await door.click(answers.PICK_INCIDENT, None, selected_option={"value": "P9Z7X3"})
+    assert door.desk.calls[-1][:2] == ("triage", "P9Z7X3")
+
+
+async def test_somebody_who_may_see_nothing_learns_nothing(door: Door) -> None:
+    await door.command("triage P8K2Q1", user="U0MEI")
+    about_real = door.said()
+    await door.command("triage PNOTHERE", user="U0MEI")
+    assert door.said() == about_real == answers.NO_SUCH
+    assert not [call for call in door.desk.calls if call[0] == "triage"]
+    await door.command("triage", user="U0MEI")
+    assert "P8K2Q1" not in str(door.replies.shown[-1])
+    await door.command("status", user="U0MEI")
+    assert "P8K2Q1" not in str(door.replies.shown[-1])
+
+
+async def test_status_lists_incidents_and_how_the_bot_is(door: Door) -> None:
+    await door.command("status")
+    said = door.said().replace("\u00a0", " ")
+    for part in ("2 open incidents", "P8K2Q1 (#1834)", "<#C0PAYMENTS>", "no model is configured", "3 posts waiting",
+                 "Tempo is not mapped"):  # fmt: skip
+        assert part in said
+    assert "<!channel>" not in str(door.replies.shown)
+
+
+async def test_help_lists_every_command_and_an_unknown_word_is_met_with_the_nearest(door: Door) -> None:
+    await door.command("help")
+    assert all(command.usage in door.said() for command in COMMANDS)
+    await door.command("help triage")
+    assert "edited" in door.said()
+    await door.command("staus")
+    assert "Did you mean `/sitrep status`?" in door.said()
+    await door.command("<!channel>")
+    assert "<!channel>" not in door.said()
+
+
+# --- buttons --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("action_id", "value", "call", "said"),
+    [
+        (actions.HELPFUL, VALUE, ("vote", "P8K2Q1", "U0PRIYA", 7, "helpful"), "Counted as helpful"),
+        (actions.NOT_HELPFUL, VALUE, ("vote", "P8K2Q1", "U0PRIYA", 7, "not_helpful"), "Counted as not helpful"),
+        (actions.FEEDBACK, f"+{VALUE}", ("vote", "P8K2Q1", "U0PRIYA", 7, "helpful"), "Counted as helpful"),
+        (actions.FEEDBACK, f"-{VALUE}", ("vote", "P8K2Q1", "U0PRIYA", 7, "not_helpful"), "Counted as not"),
+        (actions.WAS_CHANGE, VALUE, ("was_change", "P8K2Q1", "U0PRIYA", 7, "e3"), "it was deploy a1b2c3d"),
+        (actions.WAS_NOT, VALUE, ("was_not", "P8K2Q1", "U0PRIYA", 7, "e3"), "until 14:12"),
+        (actions.UNDO_WAS_NOT, VALUE, ("undo", "P8K2Q1", "U0PRIYA", "e3"), "Taken back"),
+        (actions.ACKNOWLEDGE, VALUE, ("acknowledge", "P8K2Q1", "U0PRIYA"), "Acknowledged"),
+        (actions.OWN_VIEW, VALUE, ("own_view", "U0PRIYA", "P8K2Q1"), "SEV2 checkout-api"),
+    ],
+)  # fmt: skip
+async def test_each_button_does_its_one_thing(action_id: str, value: str, call: Any, said: str, door: Door) -> None:
+    answered = await door.click(action_id, value)
+
+    assert answered.status == 200
+    assert door.desk.calls == [call]
+    assert said in door.said()
+    assert door.replies.shown[-1][0] == Place("C0PAYMENTS", "U0PRIYA", "https://hooks.slack.com/actions/T1/1/x")
+
+
+async def test_every_button_of_a_card_is_heard(door: Door) -> None:
+    from bot.cards.render import render
+    from bot.cards.samples import every_state
+
+    offered = set()
+    for state in every_state().values():
+        for form in ("modern", "classic"):
+            for block in render(state, form).blocks:
+                if block["type"] in ("actions", "context_actions"):
+                    offered |= {one["action_id"] for one in block["elements"]}
+    assert len(offered) >= 8
+    for action_id in offered:
+        assert (await door.click(action_id)).status == 200, action_id
+
+
+async def test_too_late_to_take_back_is_said(door: Door) -> None:
+    door.desk.undo_works = False
+    await door.click(actions.UNDO_WAS_NOT)
+    assert "ten minutes are over" in door.said()
+
+
+@pytest.mark.parametrize("outcome", list(answers.ACKNOWLEDGED))
+async def test_each_outcome_of_an_acknowledgement_has_its_sentence(outcome: Any, door: Door) -> None:
+    door.desk.acknowledges = outcome
+    await door.click(actions.ACKNOWLEDGE)
+    assert door.said() == answers.ACKNOWLEDGED[outcome]
+
+
+@pytest.mark.parametrize("value", [None, "", "x", "{}", '{"i": "P1", "v": "7"}', "[" * 500])
+async def test_a_value_that_is_not_ours_does_nothing(value: Any, door: Door) -> None:
+    await door.click(actions.WAS_NOT, value)
+    assert door.desk.calls == []
+    assert "another version" in door.said()
+
+
+async def test_somebody_who_may_not_see_it_changes_nothing(door: Door) -> None:
+    await door.click(actions.ACKNOWLEDGE, user="U0MEI")
+    assert door.said() == answers.NO_SUCH
+
+
+# --- when it goes wrong ---------------------------------------------------------------------------------------------
+
+
+async def test_an_error_is_a_fixed_sentence_with_a_reference_that_the_log_knows(
+    door: Door, caplog: pytest.LogCaptureFixture
+) -> None:
+    door.desk.failing = RuntimeError("password=hunter2")
+    await door.click(actions.WAS_NOT)
+
+    assert "hunter2" not in door.said()
+    assert "`P8K2Q1`" in door.said()
+    reference = door.said().split("reference `")[1].split("`")[0]
+    assert reference in caplog.text
+    assert "RuntimeError" in caplog.text
+    assert "hunter2" not in caplog.text
+
+
+async def test_slow_work_is_acknowledged_before_slack_gives_up(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bot.listeners.app.ACK_SECONDS", 0.02)
+    door.desk.delay_seconds = 0.3
+    begun = asyncio.get_running_loop().time()
+    answered = await door.click(actions.WAS_NOT)
+    assert answered.status == 200
+    assert asyncio.get_running_loop().time() - begun < 0.28
+    await asyncio.sleep(0.3)
+    assert "Ruled out" in door.said()
+
+
+async def test_quick_work_is_durable_before_it_is_acknowledged(door: Door) -> None:
+    order: list[str] = []
+    door.desk.delay_seconds = 0.05
+
+    async def ack() -> None:
+        order.append(f"ack after {len(door.desk.calls)} calls")
+
+    place = Place("C1", "U0PRIYA")
+
+    async def work() -> Answer:
+        await door.desk.vote("P8K2Q1", "U0PRIYA", 1, "helpful")
+        order.append("stored")
+        return answers.voted("helpful")
+
+    await door.listeners._do(ack, place, work())
+    assert order == ["stored", "ack after 1 calls"]
+
+
+async def test_an_answer_that_cannot_be_shown_breaks_nothing(door: Door) -> None:
+    door.replies.failing = [Denied("slack", "chat.postEphemeral: not_in_channel")]
+    assert (await door.click(actions.HELPFUL)).status == 200
+    await door.click(actions.HELPFUL)
+    assert len(door.replies.shown) == 1
+
+
+# --- events -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("event", "heard"),
+    [
+        ({"type": "member_joined_channel", "channel": "C1", "user": "U1"}, ("joined", "C1", "U1")),
+        ({"type": "member_left_channel", "channel": "C1", "user": "U1"}, ("left", "C1", "U1")),
+        ({"type": "channel_shared", "channel": "C1"}, ("channel_changed", "C1")),
+        ({"type": "channel_rename", "channel": {"id": "C1", "name": "x"}}, ("channel_changed", "C1")),
+        ({"type": "channel_archive", "channel": "C1", "user": "U1"}, ("channel_changed", "C1")),
+        ({"type": "shared_channel_invite_accepted", "channel": {"id": "C1"}}, ("channel_changed", "C1")),
+        ({"type": "message", "subtype": "channel_convert_to_public", "channel": "C1"}, ("channel_changed", "C1")),
+        ({"type": "channel_shared"}, ("reconnected",)),
+        ({"type": "subteam_members_changed", "subteam_id": "S1"}, ("groups_changed",)),
+        ({"type": "user_change", "user": {"id": "U1"}}, ("person_changed", "U1")),
+        ({"type": "team_join", "user": {"id": "U1"}}, ("person_changed", "U1")),
+    ],
+)
+async def test_what_changes_who_reads_is_passed_on(event: Any, heard: Any, door: Door) -> None:
+    assert (await door.event(event)).status == 200
+    assert door.readers.heard == [heard]
+
+
+async def test_slacks_own_samples_are_understood(door: Door, wire: Any) -> None:
+    for sample in wire("slack", "block_actions").values():
+        body = urlencode({"payload": json.dumps(sample)})
+        request = AsyncBoltRequest(body=body, headers={"content-type": "application/x-www-form-urlencoded"})
+        assert (await door.app.async_dispatch(request)).status == 404  # not a button of ours
+    for sample in wire("slack", "socket_slash_commands").values():
+        payload = sample["payload"] | {"command": "/sitrep", "text": "help"}
+        request = AsyncBoltRequest(mode="socket_mode", body=payload, headers={})
+        assert (await door.app.async_dispatch(request)).status == 200
+
+
+# --- signed HTTP ------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Http:
+    client: httpx.AsyncClient
+    door: Door
+
+    async def post(self, body: bytes, *, kind: str = "application/x-www-form-urlencoded", sign: bool = True,
+                   age: int = 0, **headers: str) -> httpx.Response:  # fmt: skip
+        timestamp = str(int(AT.timestamp()) - age)
+        if sign:
+            digest = hmac.new(SECRET.encode(), b"v0:" + timestamp.encode() + b":" + body, hashlib.sha256).hexdigest()
+            headers |= {"x-slack-request-timestamp": timestamp, "x-slack-signature": f"v0={digest}"}
+        answered = await self.client.post("/slack/events", content=body, headers={"content-type": kind, **headers})
+        await self.door.settled()
+        return answered
+
+
+@pytest.fixture
+async def http(door: Door) -> AsyncIterator[Http]:
+    def verify(headers: Any, body: bytes, at: Any) -> None:
+        verify_signature(["newer", SECRET], headers, body, at)
+
+    route = slack_route(door.app, verify, ManualClock(AT), door.readers.reconnected)
+    transport = httpx.ASGITransport(Starlette(routes=[route]))
+    async with httpx.AsyncClient(transport=transport, base_url="http://bot") as client:
+        yield Http(client, door)
+
+
+COMMAND = urlencode({"command": "/sitrep", "text": "help", "user_id": "U0PRIYA", "channel_id": "C1"}).encode()
+
+
+async def test_a_signed_command_is_answered(http: Http) -> None:
+    assert (await http.post(COMMAND)).status_code == 200
+    assert "/sitrep triage" in http.door.said()
+
+
+@pytest.mark.parametrize("change", [{"sign": False}, {"age": 301}, {"age": -301}])
+async def test_what_is_not_signed_now_gets_401_and_does_nothing(change: Any, http: Http) -> None:
+    answered = await http.post(COMMAND, **change)
+    assert answered.status_code == 401
+    assert list(answered.json()) == ["error"]
+    assert http.door.replies.shown == []
+
+
+async def test_ssl_check_does_not_bypass_the_signature(http: Http) -> None:
+    assert (await http.post(b"token=random&ssl_check=1", sign=False)).status_code == 200
+    smuggled = COMMAND + b"&ssl_check=1"
+    assert (await http.post(smuggled, sign=False)).status_code == 200
+    bad = {"x-slack-signature": "v0=00", "x-slack-request-timestamp": str(int(AT.timestamp()))}
+    assert (await http.post(smuggled, sign=False, **bad)).status_code == 401
+    assert http.door.desk.calls == []
+    assert http.door.replies.shown == []
+
+
+async def test_the_address_is_confirmed_to_slack(http: Http) -> None:
+    body = json.dumps({"type": "url_verification", "challenge": "3eZbrw1aB", "token": "x"}).encode()
+    answered = await http.post(body, kind="application/json")
+    assert answered.status_code == 200
+    assert "3eZbrw1aB" in answered.text
+
+
+async def test_dropped_events_are_made_up_for(http: Http) -> None:
+    body = json.dumps({"type": "app_rate_limited", "minute_rate_limited": 1, "team_id": "T1"}).encode()
+    assert (await http.post(body, kind="application/json")).status_code == 200
+    assert http.door.readers.heard == [("reconnected",)]
+
+
+@pytest.mark.parametrize("body", [b"\xff\xfe", b"payload=%7Bhalf", b"{", b"", b"payload=[]", b"[" * 100_000])
+@pytest.mark.parametrize("kind", ["application/json", "application/x-www-form-urlencoded", "text/plain"])
+async def test_a_signed_body_that_cannot_be_read_breaks_nothing(body: bytes, kind: str, http: Http) -> None:
+    answered = await http.post(body, kind=kind)
+    assert answered.status_code in (200, 404)
+
+
+async def test_a_body_over_the_limit_is_refused(http: Http) -> None:
+    assert (await http.post(b"x" * (1024 * 1024 + 1))).status_code == 413
+
+
+# --- private answers ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def replies(serve: Any) -> AsyncIterator[tuple[Callable[[], SlackReplies], Any]]:
+    served = await serve()
+    async with aiohttp.ClientSession() as session:
+        web = SlackWeb(web_client("xoxb-1", f"{served.url}/api/", session))
+        yield lambda: SlackReplies(web, session, f"{served.url}/api/", timeout_seconds=0.3), served
+
+
+ANSWER = Answer("only you see this", ({"type": "divider"},))
+
+
+async def test_a_private_answer_goes_to_the_response_url(replies: Any) -> None:
+    made, served = replies
+    await made().to_person(Place("C1", "U1", f"{served.url}/_hooks/response/1"), ANSWER)
+    (asked,) = served.asked
+    sent = json.loads(asked.body)
+    assert asked.target == "/_hooks/response/1"
+    assert (sent["response_type"], sent["replace_original"], sent["blocks"]) == (
+        "ephemeral", False, [{"type": "divider"}],
+    )  # fmt: skip
+    assert "authorization" not in asked.headers
+
+
+@pytest.mark.parametrize("status", [404, 302, 500, None])
+async def test_an_expired_response_url_falls_back_to_an_ephemeral_post(status: Any, replies: Any) -> None:
+    made, served = replies
+    fine = (200, {"content-type": "application/json"}, b'{"ok": true}')
+    broken = None if status is None else (status, {"location": "https://evil.example"}, b"")
+    served.answer = lambda asked: broken if "_hooks" in asked.target else fine
+    await made().to_person(Place("C1", "U1", f"{served.url}/_hooks/response/1", "1.2"), ANSWER)
+    last = served.asked[-1]
+    assert last.target == "/api/chat.postEphemeral"
+    assert json.loads(last.body)["thread_ts"] == "1.2"
+    assert json.loads(last.body)["user"] == "U1"
+
+
+@pytest.mark.parametrize("url", ["https://evil.example/x", "http://127.0.0.1:1/x", "file:///etc/passwd", "https://["])
+async def test_a_response_url_of_another_host_is_never_called(url: str, replies: Any) -> None:
+    made, served = replies
+    served.answer = lambda _: (200, {"content-type": "application/json"}, b'{"ok": true}')
+    await made().to_person(Place("C1", "U1", url), ANSWER)
+    assert [asked.target for asked in served.asked] == ["/api/chat.postEphemeral"]
+
+
+async def test_an_answer_that_nobody_can_be_shown_raises(replies: Any) -> None:
+    made, served = replies
+    served.answer = lambda _: (500, {}, b"")
+    with pytest.raises(Unavailable):
+        await made().to_person(Place("C1", "U1"), ANSWER)
+
+
+async def test_every_private_answer_is_inside_slacks_limits(door: Door) -> None:
+    from dataclasses import replace
+
+    from bot.cards.samples import every_state
+    from tests.support.desk import P1
+
+    many = [replace(P1, id=f"P{number}", title="<!channel> " * 60) for number in range(300)]
+    made = [
+        answers.help_for(parse("help")), answers.help_for(parse("x" * 500)), answers.triage_started(P1, 3),
+        answers.status(await FakeDesk(incidents=many).status_for("U0PRIYA")), answers.failed("ab12", "P1"),
+    ]  # fmt: skip
+    made += [answers.own_view(state, form) for state in every_state().values() for form in ("modern", "classic")]
+    for answer in made:
+        assert violations(answer.text, answer.blocks) == []
+    menu = answers.menu(many, "")
+    assert len(menu.blocks[1]["elements"][0]["options"]) == 100
+    assert all(len(one["text"]["text"]) <= 75 for one in menu.blocks[1]["elements"][0]["options"])

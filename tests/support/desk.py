@@ -1,0 +1,106 @@
+"""A `Desk` and `ReaderEvents` that remember what they were asked, for tests of the listeners."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from bot.cards.samples import facts
+from bot.cards.state import CardState
+from bot.errors import NotPermitted
+from bot.listeners.desk import Acknowledged, DeskStatus, IncidentLine
+
+AT = datetime(2026, 11, 23, 14, 2, 10, tzinfo=UTC)
+P1 = IncidentLine("P8K2Q1", 1834, 2, "triggered", "checkout-api: 38 % of requests fail", AT, "C0PAYMENTS")
+P2 = IncidentLine("P9Z7X3", 1835, 3, "acknowledged", "<!channel> search is slow", AT)
+
+
+@dataclass
+class FakeDesk:
+    """`may` are the people who may see anything; `delay_seconds` and `failing` trouble every call."""
+
+    incidents: list[IncidentLine] = field(default_factory=lambda: [P1, P2])
+    may: set[str] = field(default_factory=lambda: {"U0PRIYA"})
+    delay_seconds: float = 0.0
+    failing: Exception | None = None
+    acknowledges: Acknowledged = "acknowledged"
+    undo_works: bool = True
+    calls: list[tuple[Any, ...]] = field(default_factory=list)
+
+    async def find_incidents(self, user_id: str, words: str, channel_id: str) -> Sequence[IncidentLine]:
+        await self._begin("find", user_id, words, channel_id)
+        if user_id not in self.may:
+            return []
+        named = [one for one in self.incidents if words in (one.id, str(one.number))]
+        return named if words else [one for one in self.incidents if one.channel == channel_id] or self.incidents
+
+    async def start_triage(self, incident_id: str, by: str, request_id: str) -> int:
+        await self._begin("triage", incident_id, by, request_id)
+        return 2
+
+    async def status_for(self, user_id: str) -> DeskStatus:
+        await self._begin("status", user_id)
+        seen = self.incidents if user_id in self.may else []
+        return DeskStatus(seen, model="no model is configured", posts_waiting=3, notices=("Tempo is not mapped",))
+
+    async def vote(self, incident_id: str, by: str, version: int, vote: str) -> None:
+        await self._begin("vote", incident_id, by, version, vote, entitled=by)
+
+    async def was_change(self, incident_id: str, by: str, version: int, mark: str) -> str:
+        await self._begin("was_change", incident_id, by, version, mark, entitled=by)
+        return "deploy a1b2c3d"
+
+    async def was_not(self, incident_id: str, by: str, version: int, mark: str) -> tuple[str, datetime]:
+        await self._begin("was_not", incident_id, by, version, mark, entitled=by)
+        return "deploy a1b2c3d", AT + timedelta(minutes=10)
+
+    async def undo_was_not(self, incident_id: str, by: str, mark: str) -> bool:
+        await self._begin("undo", incident_id, by, mark, entitled=by)
+        return self.undo_works
+
+    async def acknowledge(self, incident_id: str, by: str) -> Acknowledged:
+        await self._begin("acknowledge", incident_id, by, entitled=by)
+        return self.acknowledges
+
+    async def own_view(self, user_id: str, incident_id: str) -> CardState:
+        await self._begin("own_view", user_id, incident_id, entitled=user_id)
+        return facts()
+
+    async def _begin(self, *call: Any, entitled: str | None = None) -> None:
+        self.calls.append(call)
+        if self.delay_seconds:
+            await asyncio.sleep(self.delay_seconds)
+        if self.failing is not None:
+            raise self.failing
+        if entitled is not None and entitled not in self.may:
+            raise NotPermitted("not this one")
+
+
+@dataclass
+class FakeReaderEvents:
+    """What was heard, in order."""
+
+    heard: list[tuple[Any, ...]] = field(default_factory=list)
+
+    async def joined(self, channel_id: str, person_id: str) -> int:
+        self.heard.append(("joined", channel_id, person_id))
+        return 0
+
+    async def left(self, channel_id: str, person_id: str) -> None:
+        self.heard.append(("left", channel_id, person_id))
+
+    async def channel_changed(self, channel_id: str) -> int:
+        self.heard.append(("channel_changed", channel_id))
+        return 0
+
+    async def groups_changed(self) -> None:
+        self.heard.append(("groups_changed",))
+
+    async def person_changed(self, person_id: str, person: object = None) -> None:
+        self.heard.append(("person_changed", person_id))
+
+    async def reconnected(self) -> None:
+        self.heard.append(("reconnected",))
