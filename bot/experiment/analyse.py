@@ -6,7 +6,7 @@ Pure functions over rows; the command, the weekly report and the simulation call
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -45,6 +45,8 @@ class Options:
     tau: timedelta = timedelta(hours=72)
     start: datetime | None = None
     baseline: tuple[Row, ...] = ()
+    ordinals: Mapping[str, int] = field(default_factory=dict)
+    """By unit: its number in its stratum as recorded at assignment; empty: by order of start, as from a CSV."""
     looked_before: int = 0
     """Looks that were run when they were due and gave no verdict: the planned rule need not draw them again."""
 
@@ -145,7 +147,7 @@ def analyse(found: Rows, options: Options) -> Analysis:
         look = min(look, options.horizon_weeks)
     looked_at = start + look * WEEK
     known = [row for row in found.rows if row.triggered_at <= looked_at]
-    units = form_units(known, tau=options.tau, start=start)
+    units = form_units(known, tau=options.tau, start=start, ordinals=options.ordinals)
     oddities = find_oddities(found, known_at=looked_at, tau=options.tau, start=start)
     return _look(units, options, start=start, look=look, oddities=oddities)
 

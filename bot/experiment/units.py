@@ -38,6 +38,8 @@ class Row:
     triggered_at: datetime
     resolved_at: datetime | None
     storm_id: str = ""
+    left_out: str = ""
+    """Why its outcome is not counted, by a rule of the hypothesis; its unit keeps its place in the block."""
 
     @property
     def unit_id(self) -> str:
@@ -67,6 +69,8 @@ class Unit:
     matures_at: datetime
     value: float
     """Mean of log minutes, capped at log τ; NaN where `excluded`."""
+    minutes: float
+    """Mean of min(minutes, τ): what cost is set against."""
     incidents: int
     capped: bool
     excluded: str
@@ -177,10 +181,17 @@ def first_look_with(at: datetime, start: datetime) -> int:
     return max(0, -((start - at) // WEEK))
 
 
-def form_units(rows: Iterable[Row], *, tau: timedelta, start: datetime | None = None) -> list[Unit]:
-    """Units in the order of their assignment (start, then id), numbered into blocks of four within their stratum.
+def form_units(
+    rows: Iterable[Row],
+    *,
+    tau: timedelta,
+    start: datetime | None = None,
+    ordinals: Mapping[str, int] | None = None,
+) -> list[Unit]:
+    """Units in the order of their start, then id, numbered into blocks of four within their stratum.
 
     Arm, stratum and service are those of the unit's first incident; a unit that began before `start` is no part.
+    ordinals: by unit, its number in its stratum as it was recorded at assignment; without it the order of starts.
     """
     together: dict[tuple[bool, str], list[Row]] = {}
     for row in rows:
@@ -188,14 +199,16 @@ def form_units(rows: Iterable[Row], *, tau: timedelta, start: datetime | None = 
     members = [sorted(group, key=lambda r: (r.triggered_at, r.incident_id)) for group in together.values()]
     members.sort(key=lambda group: (group[0].triggered_at, group[0].unit_id, group[0].incident_id))
     units: list[Unit] = []
-    ordinals: dict[str, int] = {}
+    taken: dict[str, int] = {}
     for group in members:
         first = group[0]
         if start is not None and first.triggered_at < start:
             continue
-        ordinal = ordinals.get(first.stratum, 0)
-        ordinals[first.stratum] = ordinal + 1
-        value, counted, capped = unit_value(group, tau=tau)
+        ordinal = taken.get(first.stratum, 0)
+        taken[first.stratum] = ordinal + 1
+        if ordinals:
+            ordinal = ordinals.get(first.unit_id, ordinal)
+        value, spent, counted, capped = unit_value(group, tau=tau)
         units.append(
             Unit(
                 unit_id=first.unit_id,
@@ -205,9 +218,10 @@ def form_units(rows: Iterable[Row], *, tau: timedelta, start: datetime | None = 
                 started_at=first.triggered_at,
                 matures_at=first.triggered_at + tau,
                 value=value,
+                minutes=spent,
                 incidents=len(group),
                 capped=capped,
-                excluded="" if counted else "resolved before triggered",
+                excluded="" if counted else first.left_out or "resolved before triggered",
                 block=ordinal // BLOCK,
                 slot=ordinal % BLOCK,
             )
@@ -215,28 +229,30 @@ def form_units(rows: Iterable[Row], *, tau: timedelta, start: datetime | None = 
     return units
 
 
-def unit_value(group: Sequence[Row], *, tau: timedelta) -> tuple[float, int, bool]:
-    """Mean of log(min(minutes, τ)), how many incidents it is of, and whether one was capped.
+def unit_value(group: Sequence[Row], *, tau: timedelta) -> tuple[float, float, int, bool]:
+    """Mean of log(min(minutes, τ)), mean of min(minutes, τ), of how many incidents, and whether one was capped.
 
     It is read at the unit's start + τ: a resolution later than that was not known, an incident that joined later is not
-    in it. An incident resolved before it was triggered (beyond the skew of clocks) is left out.
+    in it. An incident resolved before it was triggered (beyond the skew of clocks), or one that a rule leaves out, is
+    not in it either.
     """
     read_at = group[0].triggered_at + tau
     cap = tau.total_seconds() / 60
-    logs: list[float] = []
+    spans: list[float] = []
     capped = False
     for row in group:
-        if row.triggered_at > read_at or is_backwards(row):
+        if row.triggered_at > read_at or is_backwards(row) or row.left_out:
             continue
         if row.resolved_at is None or row.resolved_at > read_at:
             minutes = cap
             capped = True
         else:
             minutes = min(max((row.resolved_at - row.triggered_at).total_seconds() / 60, SHORTEST_MINUTES), cap)
-        logs.append(math.log(minutes))
-    if not logs:
-        return math.nan, 0, False
-    return math.fsum(logs) / len(logs), len(logs), capped
+        spans.append(minutes)
+    if not spans:
+        return math.nan, math.nan, 0, False
+    size = len(spans)
+    return math.fsum(map(math.log, spans)) / size, math.fsum(spans) / size, size, capped
 
 
 def is_skewed(row: Row) -> bool:
