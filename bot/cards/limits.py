@@ -210,6 +210,29 @@ def _number(name: str, values: Sequence[Any], limit: int) -> Iterator[str]:
         yield f"{name}: {len(values)}, wanted 1 to {limit}"
 
 
+def _image(block: Block) -> Iterator[str]:
+    yield from _length("alt_text", block.get("alt_text"), 2000)
+    if ("image_url" in block) == ("slack_file" in block):
+        yield "an image needs image_url or slack_file, and not both"
+    if "image_url" in block:
+        yield from _length("image_url", block["image_url"], MAX_TEXT)
+
+
+def _chart(block: Block) -> Iterator[str]:
+    """`data_visualization`; the counts are on the safe side of what is documented."""
+    yield from _length("title", block.get("title"), 50)
+    chart = block.get("chart", {})
+    series = chart.get("series", ())
+    yield from _number("series", series, 6)
+    for one in series:
+        yield from _length("series name", one.get("name"), 20)
+        yield from _number("points", one.get("data", ()), 20)
+        for point in one.get("data", ()):
+            yield from _length("label", point.get("label"), 20)
+            if not isinstance(point.get("value"), int | float):
+                yield f"a value {point.get('value')!r}"
+
+
 def _divider(_: Block) -> Iterator[str]:
     yield from ()
 
@@ -224,4 +247,6 @@ _CHECKS = {
     "context_actions": _context_actions,
     "rich_text": _rich_text,
     "divider": _divider,
+    "image": _image,
+    "data_visualization": _chart,
 }

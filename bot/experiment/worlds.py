@@ -82,16 +82,25 @@ class World:
 
 
 def make_world(
-    scenario: Scenario, *, rate_per_week: float, weeks: int, effect: float, random: np.random.Generator
+    scenario: Scenario,
+    *,
+    rate_per_week: float,
+    weeks: int,
+    effect: float,
+    random: np.random.Generator,
+    seed: bytes | None = None,
 ) -> World:
-    """One world. rate_per_week: incidents. effect: change of minutes under treatment, −0.3 = 30 % faster."""
+    """One world. rate_per_week: incidents. effect: change of minutes under treatment, −0.3 = 30 % faster.
+
+    seed: of the assignment; drawn when not given.
+    """
     mean = rate_per_week / scenario.incidents_a_unit * weeks
     size = int(random.poisson(mean))
     started = np.sort(random.random(size)) * weeks * _HOURS_A_WEEK
     stratum = random.choice(len(SEVERITIES), size=size, p=_SHARES)
     number = np.zeros(size, dtype=np.int64)
     treated = np.zeros(size, dtype=np.int64)
-    seed = random.bytes(16)
+    seed = seed or random.bytes(16)
     for kind, name in enumerate(SEVERITIES):
         of_kind = np.flatnonzero(stratum == kind)
         number[of_kind] = np.arange(len(of_kind))

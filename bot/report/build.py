@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -14,27 +15,34 @@ from bot.report import figures, quality
 from bot.report.definitions import DEFINITIONS
 from bot.report.judged import judge
 from bot.report.model import ArmFigures, CostPart, ExperimentPart, WeeklyReport
-from bot.report.rows import IncidentRow, Material, Running
+from bot.report.rows import IncidentRow, LabelRow, Material, Running, SuspectRow, TriageRow
 from bot.report.weeks import Week, week_of
 
 TAU = timedelta(hours=72)
+LOOK_WITHIN = timedelta(days=1)
 MTTR_NOTE = (
     "MTTR is shown because it is asked for. Two quarters of 65 incidents each in which nothing changed differ in it by "
     "−42 % to +74 %, and one looks at least 10 % better in 37 of 100 (Davidovič, Incident Metrics in SRE); the "
     "sentence above is what the data say."
 )
+HIDDEN, HIDDEN_CHANGE = "a hidden service", "a hidden change"
 NO_EXPERIMENT = "No experiment runs, so nothing here says whether Sitrep shortens incidents."
 
 
-def build(material: Material, week: Week, zone: ZoneInfo) -> WeeklyReport:
-    """The report of one week. The same material gives the same report."""
+def build(material: Material, week: Week, zone: ZoneInfo, *, now: datetime) -> WeeklyReport:
+    """The report of one week. The same material gives the same report, from a day after the week's end on.
+
+    The experiment's looks are at fixed instants, which lie up to a day beside the team's own midnight: the look that
+    belongs to a week is the last one within a day of its end, if that has come.
+    """
+    material = veiled(material)
     begins, ends = week.begins_at(zone), week.ends_at(zone)
     known = [figures.known_at(row, ends) for row in material.incidents if row.triggered_at < ends]
     of_week = [row for row in known if row.triggered_at >= begins]
     running = material.running if material.running and material.running.started_at < ends else None
     tau = running.hypothesis.tau if running else TAU
     names = _names(running)
-    judged = judge(running, known, material, ends) if running else None
+    judged = judge(running, material, as_of=min(ends + LOOK_WITHIN, now)) if running else None
     experiment = judged.part if judged else None
     points = figures.weekly_medians(
         known,
@@ -65,6 +73,37 @@ def build(material: Material, week: Week, zone: ZoneInfo) -> WeeklyReport:
         wrong_suggestions=quality.wrong_suggestions(of_week, material, ends),
         odd=tuple(_odd(of_week, week, zone, material, experiment)) + (judged.odd if judged else ()),
         definitions=DEFINITIONS,
+    )
+
+
+def veiled(material: Material) -> Material:
+    """The material without the names that not every reader may see; every count stays."""
+    hidden = material.hidden_services
+    if not hidden:
+        return material
+
+    def suspects(triage: TriageRow) -> tuple[SuspectRow, ...]:
+        return tuple(
+            replace(s, service=HIDDEN, change_id=f"{HIDDEN_CHANGE} {i}") if s.service in hidden else s
+            for i, s in enumerate(triage.suspects, 1)
+        )
+
+    def label(one: LabelRow) -> LabelRow:
+        """A label keeps its match with the suspect that it names."""
+        for triage in by_incident.get(one.incident_id, ()):
+            for before, after in zip(triage.suspects, suspects(triage), strict=True):
+                if before.change_id == one.change_id and before.service in hidden:
+                    return replace(one, change_id=after.change_id, service=HIDDEN)
+        return replace(one, service=HIDDEN) if one.service in hidden else one
+
+    by_incident: dict[str, list[TriageRow]] = {}
+    for triage in material.triages:
+        by_incident.setdefault(triage.incident_id, []).append(triage)
+    return replace(
+        material,
+        incidents=tuple(replace(r, service=HIDDEN) if r.service in hidden else r for r in material.incidents),
+        triages=tuple(replace(t, suspects=suspects(t)) for t in material.triages),
+        labels=tuple(label(one) for one in material.labels),
     )
 
 

@@ -20,6 +20,7 @@ from bot.report.weeks import Week
 
 ALL = "all incidents"
 WEEKS_SHOWN = 13
+_FEWEST_AN_ARM = 2
 _TICKS_MINUTES = (0.0, 30.0, 60.0, 120.0, 240.0, 480.0, 1440.0, 4320.0)
 
 
@@ -157,7 +158,7 @@ def service_effects(units: Sequence[Unit]) -> tuple[ServiceEffect, ...]:
     estimates: dict[str, tuple[float, float]] = {}
     residual = _pooled_variance([values for pair in groups.values() for values in pair])
     for service, (theirs, ours) in groups.items():
-        if theirs and ours and residual:
+        if min(len(theirs), len(ours)) >= _FEWEST_AN_ARM and residual:
             difference = float(np.mean(ours) - np.mean(theirs))
             estimates[service] = difference, residual * (1 / len(ours) + 1 / len(theirs))
     common, between = _random_effects(list(estimates.values()))

@@ -16,7 +16,7 @@ from bot.experiment.hypothesis import level
 from bot.experiment.planned import spent
 from bot.experiment.ratio import Assigned, loss_e_value, not_derivable
 from bot.experiment.survival import log_rank
-from bot.experiment.units import ARMS, Row, Rows, Unit, form_units
+from bot.experiment.units import ARMS, WEEK, Row, Rows, Unit, form_units, look_at_or_before
 from bot.report import figures
 from bot.report.model import ExperimentPart
 from bot.report.rows import IncidentRow, Material, Running
@@ -51,10 +51,15 @@ class Judged:
     mature: tuple[Unit, ...]
 
 
-def judge(running: Running, known: Sequence[IncidentRow], material: Material, ends: datetime) -> Judged:
-    """Run the analysis at the last look before `ends`. known: incidents as they were known then."""
+def judge(running: Running, material: Material, *, as_of: datetime) -> Judged:
+    """The analysis at the last look at or before `as_of`, and everything beside it as it was known at that look."""
     hypothesis = running.hypothesis
-    members = [row for row in known if row.arm in ARMS and row.triggered_at >= running.started_at]
+    ends = running.started_at + look_at_or_before(as_of, running.started_at) * WEEK
+    members = [
+        figures.known_at(row, ends)
+        for row in material.incidents
+        if row.arm in ARMS and running.started_at <= row.triggered_at <= ends
+    ]
     rows = analysis_rows(running, members)
     options = Options(
         as_of=ends,

@@ -120,6 +120,8 @@ class Material:
     labels: tuple[LabelRow, ...] = ()
     running: Running | None = None
     baseline: tuple[IncidentRow, ...] = ()
+    hidden_services: frozenset[str] = frozenset()
+    """Services that not every reader of the report may read: they count, their names and changes are not shown."""
     earlier_zone: str = ""
     """The time zone of the report before, where it was another."""
     odd: tuple[str, ...] = ()
