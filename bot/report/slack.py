@@ -13,7 +13,7 @@ from typing import Any
 from bot.cards.limits import MAX_MESSAGE_TEXT
 from bot.experiment.cost import usd
 from bot.report.html import counted, time
-from bot.report.model import ArmFigures, WeeklyReport, WeekPoint
+from bot.report.model import ArmFigures, Share, WeeklyReport, WeekPoint
 from bot.trust.neutralise import clean, escape, mrkdwn, mrkdwn_object, plain_text, text_element
 
 Block = dict[str, Any]
@@ -142,9 +142,8 @@ def _lines(report: WeeklyReport) -> Iterator[tuple[str, str]]:
     yield "Cost", f"{report.cost.sentence} {usd(report.cost.usd_week)} this week."
     yield (
         "Quality",
-        f"first suspect right in {quality.top1.part} of {quality.top1.whole} labelled, "
-        f"helpful {quality.helpful.part} of {quality.helpful.whole} votes, {quality.rejected.part} of {quality.rejected.whole} answers rejected, "
-        f"{quality.hidden} items hidden from someone.",
+        f"first suspect right in {_of(quality.top1)} labelled, helpful {_of(quality.helpful)} votes, "
+        f"{_of(quality.rejected)} answers rejected, {quality.hidden} items hidden from someone.",
     )
     if report.causes:
         yield "Causes", f"{counted(report.causes)}."
@@ -162,6 +161,10 @@ def _lines(report: WeeklyReport) -> Iterator[tuple[str, str]]:
             yield "Corrections", experiment.corrections[0]
     if report.odd:
         yield "Odd", " ".join(report.odd[:4]) + (f" And {len(report.odd) - 4} more." if len(report.odd) > 4 else "")
+
+
+def _of(share: Share) -> str:
+    return f"{share.part} of {share.whole}"
 
 
 def _paragraph(name: str, words: str) -> Block:
