@@ -189,6 +189,14 @@ class Outbox:
             return None, None
         return to_time(rows[0]["first_sent_at"]), to_time(rows[0]["sent_at"])
 
+    async def permitted_at(self, target: str) -> datetime | None:
+        """When the state that stands was permitted; None without a card."""
+        rows = await self._store.query(
+            "SELECT permitted_at FROM posts WHERE workspace_id = :w AND target = :t AND part = 'card'",
+            {"w": self._workspace_id, "t": target},
+        )
+        return to_time(rows[0]["permitted_at"]) if rows and rows[0]["permitted_at"] else None
+
     async def waiting(self) -> int:
         """Wanted states that are not out; a metric, and a line of `doctor`."""
         (row,) = await self._store.query(

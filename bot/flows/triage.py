@@ -65,6 +65,10 @@ class CardBox(Protocol):
         """When the first and when the newest state of the card went out."""
         ...
 
+    async def permitted_at(self, target: str) -> datetime | None:
+        """When the state that stands was permitted; None without a card."""
+        ...
+
 
 class AudienceSource(Protocol):
     """Who reads a channel now (the directory cache)."""
