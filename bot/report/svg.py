@@ -137,7 +137,7 @@ def weekly_lines(points: Sequence[WeekPoint]) -> str:
     weeks = sorted({point.week for point in points})
     arms = list(dict.fromkeys(point.arm for point in points))[::-1]
     known = [point.median for point in points if point.median is not None]
-    top = _round_up(max(known, default=60.0))
+    top = round_up(max(known, default=60.0))
     frame = _Frame(_TOP, 200.0, 0.0, top)
     step = (WIDTH - _LEFT - _RIGHT - 20) / max(len(weeks) - 1, 1)
     place = {week: _LEFT + 10 + step * i for i, week in enumerate(weeks)}
@@ -182,6 +182,6 @@ def _legend_mark(x: float, y: float, style: int) -> list[str]:
     return [line([(x, y - 4), (x + 26, y - 4)], style)]
 
 
-def _round_up(value: float) -> float:
+def round_up(value: float) -> float:
     """The next scale in minutes whose quarters are round."""
     return next((top for top in _SCALES if top >= value), math.ceil(value / 5760.0) * 5760.0)

@@ -6,6 +6,8 @@ import csv
 import io
 import json
 import re
+import struct
+import zlib
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
@@ -22,6 +24,7 @@ from bot.report.build import NO_EXPERIMENT, build
 from bot.report.figures import arm_figures, service_effects
 from bot.report.html import as_html
 from bot.report.judged import analysis_rows
+from bot.report.png import weekly_png
 from bot.report.rows import Given, IncidentRow, LabelRow, Material, SuspectRow, TriageRow
 from bot.report.slack import classic, modern
 from bot.report.svg import interval_bar, minutes
@@ -409,3 +412,29 @@ def test_durations_and_bars_are_drawn_for_any_size():
     for ratio in ((0.5, 0.01, 100.0), (1.0, 0.99, 1.01), (0.02, 0.01, 0.03), (40.0, 20.0, 90.0)):
         for bounded in ((True, True), (False, False)):
             assert interval_bar(ratio, bounded).startswith("<svg")
+
+
+def test_the_picture_for_the_classic_form_is_a_png_that_shows_both_arms(report):
+    picture = weekly_png(report.weekly)
+    assert picture.startswith(b"\x89PNG\r\n\x1a\n") and len(picture) < 100_000
+    pixels = decoded(picture)
+    assert pixels.shape == (520, 1200, 3)
+    for colour in ((180, 68, 12), (31, 58, 147)):
+        assert np.all(np.abs(pixels.astype(int) - colour) < 4, axis=2).sum() > 200
+    assert decoded(weekly_png([])).shape == (520, 1200, 3)
+
+
+def decoded(picture: bytes) -> np.ndarray:
+    """The pixels of a PNG without filters, by the specification."""
+    place, data, size = 8, b"", (0, 0)
+    while place < len(picture):
+        length, kind = struct.unpack(">I4s", picture[place : place + 8])
+        body = picture[place + 8 : place + 8 + length]
+        assert struct.unpack(">I", picture[place + 8 + length : place + 12 + length])[0] == zlib.crc32(kind + body)
+        if kind == b"IHDR":
+            size = struct.unpack(">II", body[:8])
+        data += body if kind == b"IDAT" else b""
+        place += 12 + length
+    rows = np.frombuffer(zlib.decompress(data), dtype=np.uint8).reshape(size[1], 1 + 3 * size[0])
+    assert not rows[:, 0].any()
+    return rows[:, 1:].reshape(size[1], size[0], 3)
