@@ -142,8 +142,13 @@ class Audience:
             if cover <= any_of:
                 self._covers.insert(0, self._covers.pop(number))
                 return True
-        if len(any_of) > _LEARNT and len(any_of & self._positions.keys()) > len(self._positions) - self._fewest:
-            return True  # fewer groups are left out than any reader has
+        if len(any_of) > _LEARNT:
+            positions = self._positions
+            known = any_of & positions.keys()
+            if len(known) > len(positions) - self._fewest:
+                return True  # fewer groups are left out than any reader has
+            if sum(len(positions[group]) for group in known) < len(self.signatures):
+                return False  # together they have fewer members than there are readers
         everybody = (1 << len(self.signatures)) - 1
         reached, used = 0, []
         for group in sorted(any_of, key=lambda one: -self._bits_of(one).bit_count()):

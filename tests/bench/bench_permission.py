@@ -1,12 +1,14 @@
 """What the permission decision costs: 10,000 members and 10,000 items, in every shape. Bars: 50 ms, 50 MB, one core.
 
-Counted: from the members' group sets to one bool an item, nothing cached. The minimal signatures and the audience's
+Counted: from the members' group sets to one bool an item, nothing cached; time on the core, the best of five runs. The minimal signatures and the audience's
 name (both made once per audience, for the store's query and for cache keys) are measured beside it.
 """
 
 from __future__ import annotations
 
+import json
 import random
+import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,7 +16,7 @@ from datetime import UTC, datetime
 from bot.trust.audience import Audience, readable
 from bot.trust.principals import Answer, Limits, Principals, Snapshot
 from integrations.records import Person, Readers
-from tests.bench.run import Measured, Skipped, watch
+from tests.bench.run import HERE, ROOT, Measured, Skipped, watch
 
 MEMBERS = ITEMS = 10_000
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
@@ -90,10 +92,10 @@ def rows() -> Iterator[Measured | Skipped]:
     every = [*shapes(), *odd_shapes()]
     for shape in every:
         seen = watch(lambda s=shape: readable(Audience.of(s.members, NOW), s.items), runs=5, cpu=True)
-        yield Measured(f"permission: {shape.name}", seen.median, "ms CPU", 5, BAR_MS)
-        worst_ms, worst_mb = max(worst_ms, seen.median), max(worst_mb, seen.peak_mb)
+        yield Measured(f"permission: {shape.name}", seen.best, "ms CPU", 5, BAR_MS)
+        worst_ms, worst_mb = max(worst_ms, seen.best), max(worst_mb, seen.peak_mb)
         naming = watch(lambda s=shape: Audience.of(s.members, NOW).signature, runs=1, cpu=True)
-        worst_name = max(worst_name, naming.median)
+        worst_name = max(worst_name, naming.best)
     yield Measured("permission: 10,000 members × 10,000 items, slowest shape", worst_ms, "ms CPU", len(every), BAR_MS)
     yield Measured("permission: 10,000 members × 10,000 items, most memory", worst_mb, "MB", len(every), BAR_MB)
     yield Measured("permission: naming an audience of 10,000, slowest shape", worst_name, "ms CPU", len(every))
@@ -109,7 +111,7 @@ def _very_wide() -> Measured:
     people = [frozenset(rng.sample(pool, 4)) for _ in range(MEMBERS)]
     wide = [Readers.of([one for one in pool if rng.random() < 0.9]) for _ in range(ITEMS)]
     seen = watch(lambda: readable(Audience.of(people, NOW), wide), runs=3, cpu=True)
-    return Measured("permission: 10,000 different any-of sets of 90 groups (no bar)", seen.median, "ms CPU", 3)
+    return Measured("permission: 10,000 different any-of sets of 90 groups (no bar)", seen.best, "ms CPU", 3)
 
 
 def _resolving() -> Iterator[Measured]:
@@ -122,26 +124,17 @@ def _resolving() -> Iterator[Measured]:
     groups = {name: frozenset(rng.sample(list(people), 200)) for name in _groups(400)}
     snapshot = Snapshot("T1", Answer(people, NOW), Answer(groups, NOW))
     seen = watch(lambda: Principals(snapshot, Limits(), NOW), runs=5, cpu=True)
-    yield Measured("permission: groups of 10,000 people from 400 user groups of 200", seen.median, "ms CPU", 5)
+    yield Measured("permission: groups of 10,000 people from 400 user groups of 200", seen.best, "ms CPU", 5)
 
 
 def _cedar() -> Iterator[Measured | Skipped]:
-    """Cedar beside ours, for the record: one item against 1,000 members."""
+    """Cedar beside ours, for the record: one item against 1,000 members. It lives in the check environment."""
     name = "permission: Cedar, one item against 1,000 members"
+    world = {"people": [[f"group-{number % 7}", "everyone"] for number in range(1000)], "items": [[["everyone"]]]}
+    command = [ROOT / ".venv-check" / "bin" / "python", HERE / "cedar.py"]
     try:
-        import cedarpy
-    except ImportError:
-        yield Skipped(name, "cedarpy is not installed")
+        ended = subprocess.run(command, input=json.dumps(world), capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        yield Skipped(name, "`make check` installs cedarpy into .venv-check")
         return
-    policies = "permit(principal, action, resource) when { resource.sets.containsAny(principal.groups) };"
-    entities = [
-        {"uid": {"type": "User", "id": f"u{n}"}, "attrs": {"groups": [f"group-{n % 7}", "everyone"]}, "parents": []}
-        for n in range(1000)
-    ]
-    item = {"uid": {"type": "Item", "id": "i"}, "attrs": {"sets": ["everyone"]}, "parents": []}
-    requests = [
-        {"principal": f'User::"u{n}"', "action": 'Action::"read"', "resource": 'Item::"i"', "context": {}}
-        for n in range(1000)
-    ]
-    seen = watch(lambda: cedarpy.is_authorized_batch(requests, policies, [*entities, item]), runs=1, cpu=True)
-    yield Measured(name, seen.median, "ms CPU", 1)
+    yield Measured(name, json.loads(ended.stdout)["seconds"] * 1000, "ms", 1)
