@@ -1,7 +1,7 @@
 """What the permission decision costs: 10,000 members and 10,000 items, in every shape. Bars: 50 ms, 50 MB, one core.
 
-Counted: from the members' group sets to one bool an item, nothing cached; time on the core, the best of five runs. The minimal signatures and the audience's
-name (both made once per audience, for the store's query and for cache keys) are measured beside it.
+Counted: from the members' group sets to one bool an item, nothing cached; time on the core, the best of five runs. The
+minimal signatures and the audience's name (made once per audience, for cache keys) are measured beside it.
 """
 
 from __future__ import annotations
