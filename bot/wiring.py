@@ -18,14 +18,18 @@ from functools import partial
 from typing import get_args
 from urllib.parse import urlsplit
 
+import aiohttp
 import uvicorn
+from slack_sdk.web.async_client import AsyncWebClient
 from starlette.applications import Starlette
+from starlette.routing import Route
 
 import prompts
 from bot.cards.outbox import Outbox, OutboxLimits
 from bot.clock import Clock, SystemClock
 from bot.errors import ConfigurationError, SitrepError
 from bot.flows.audience import AudienceEvents
+from bot.flows.desk import IncidentDesk
 from bot.flows.engine import Engine
 from bot.flows.refresh import RefreshFlow
 from bot.flows.rounds import Rounds
@@ -39,6 +43,9 @@ from bot.incidents.book import Book
 from bot.incidents.intake import Drainer, Start, store_signals
 from bot.incidents.poller import Poller
 from bot.incidents.routing import Routing, Service
+from bot.listeners.app import Listeners
+from bot.listeners.http import slack_route
+from bot.listeners.socket import SocketMode
 from bot.model import pins, transcript
 from bot.model.attempts import GatewayLimits
 from bot.model.gateway import Gateway
@@ -63,7 +70,15 @@ from integrations.pagerduty import PagerDuty, PagerDutyDoor
 from integrations.ports import Directory, ModelEndpoint, SignalDoor, Source
 from integrations.prometheus import Prometheus
 from integrations.records import Batch, Incident, Readers, ServiceNames, Signal
-from integrations.slack import ChannelNames, SlackDirectory, SlackPoster, SlackWeb, web_client
+from integrations.slack import (
+    ChannelNames,
+    SlackDirectory,
+    SlackPoster,
+    SlackReplies,
+    SlackWeb,
+    verify_signature,
+    web_client,
+)
 
 log = logging.getLogger(__name__)
 
@@ -297,13 +312,45 @@ _Maker = Callable[[Settings, str, SourceSection, Egress, AsyncExitStack], Source
 _MAKERS: dict[str, _Maker] = {"github": _github, "jaeger": _jaeger, "prometheus": _prometheus}
 
 
-async def _slack(settings: Settings, egress: Egress, stack: AsyncExitStack) -> SlackWeb:
+@dataclass(frozen=True, slots=True)
+class SlackParts:
+    """One client on one session: for posting, for Bolt, for private answers."""
+
+    client: AsyncWebClient
+    web: SlackWeb
+    session: aiohttp.ClientSession
+
+
+async def _slack(settings: Settings, egress: Egress, stack: AsyncExitStack) -> SlackParts:
     token = settings.secrets.slack_bot_token
     if token is None:
         raise ConfigurationError(["SLACK_BOT_TOKEN is not set; it is the app's bot token (xoxb-…)"])
     session = aiohttp_session(egress, "slack")
     stack.push_async_callback(session.close)
-    return SlackWeb(web_client(token.get_secret_value(), settings.secrets.slack_api_url, session))
+    client = web_client(token.get_secret_value(), settings.secrets.slack_api_url, session)
+    return SlackParts(client, SlackWeb(client), session)
+
+
+def _slack_door(
+    settings: Settings, slack: SlackParts, egress: Egress, desk: IncidentDesk, readers: AudienceEvents, outbox: Outbox,
+    clock: Clock, stack: AsyncExitStack,
+) -> tuple[list[Route], dict[str, Callable[[], Awaitable[None]]]]:  # fmt: skip
+    """Commands, buttons and events: a loop for Socket Mode, or a route for signed HTTP."""
+    replies = SlackReplies(slack.web, slack.session, settings.secrets.slack_api_url)
+    listeners = Listeners(desk, replies, readers, outbox.form)
+    stack.push_async_callback(listeners.close)
+    bolt = listeners.bolt(slack.client)
+    token = settings.secrets.slack_app_token
+    if settings.file.slack.mode == "socket":
+        if token is None:
+            log.warning("SLACK_APP_TOKEN is not set: posts work, commands and buttons do not")
+            return [], {}
+        socket = SocketMode(
+            bolt, token.get_secret_value(), lambda: aiohttp_session(egress, "slack socket", 30.0), readers.reconnected
+        )
+        return [], {"socket": socket.run}
+    secrets_ = [secret.get_secret_value() for secret in settings.secrets.slack_signing_secrets]
+    return [slack_route(bolt, partial(verify_signature, secrets_), clock, readers.reconnected)], {}
 
 
 async def _no_experiment(incident: Incident, unit_id: str | None) -> tuple[str | None, str | None]:
@@ -395,14 +442,14 @@ async def build(settings: Settings, stack: AsyncExitStack, *, checkpoint: Checkp
     worker = WarmWorker(keys)
     stack.callback(worker.close)
     slack = await _slack(settings, egress, stack)
-    directory = directory_of(settings, store, SlackDirectory(slack), clock)
+    directory = directory_of(settings, store, SlackDirectory(slack.web), clock)
     stack.push_async_callback(directory.close)
     pagerduty = _pagerduty(settings, egress, stack)
     sources = _sources(settings, egress, stack, pagerduty)
     engine = Engine(settings.home, clock, checkpoint=checkpoint)
     late: dict[str, RefreshFlow] = {}  # the outbox asks the flow that writes into it
     outbox = Outbox(
-        store, file.workspace, SlackPoster(slack), clock,
+        store, file.workspace, SlackPoster(slack.web), clock,
         limits=OutboxLimits(
             coalesce=file.timeouts.coalesce_seconds,
             slack_down=file.timeouts.slack_down_seconds,
@@ -428,7 +475,7 @@ async def build(settings: Settings, stack: AsyncExitStack, *, checkpoint: Checkp
         cards=outbox,
         assign=_no_experiment,
         summarise=build_summarise(settings, gateway, routing, redactor, keys[0]),
-        channel_id=ChannelNames(slack).channel_id,
+        channel_id=ChannelNames(slack.web).channel_id,
         link_hosts=tuple(link_hosts(settings)),
         timeouts=Timeouts(
             collecting=file.timeouts.collecting_seconds, publish_wait=file.timeouts.publish_wait_seconds,
@@ -463,6 +510,11 @@ async def build(settings: Settings, stack: AsyncExitStack, *, checkpoint: Checkp
     readers = AudienceEvents(store, file.workspace, directory, clock, start)
     rounds = Rounds(parts, engine, directory, readers, recheck_seconds=file.timeouts.recheck_seconds)
     views = Views(parts, triage)
+    desk = IncidentDesk(
+        parts, views, directory, wake=drainer.wake, acknowledger=pagerduty, model=partial(_model_sentence, gateway),
+        waiting=outbox.waiting,
+    )  # fmt: skip
+    routes, slack_loops = _slack_door(settings, slack, egress, desk, readers, outbox, clock, stack)
     web = create_app(
         doors=_doors(settings),
         intake=intake,
@@ -473,6 +525,7 @@ async def build(settings: Settings, stack: AsyncExitStack, *, checkpoint: Checkp
         metrics=install_metrics(),
         tokens=[(name, token.get_secret_value()) for name, token in settings.secrets.api_tokens],
         incident_view=IncidentView(views, {n: frozenset(t.groups) for n, t in file.tokens.items()}).view,
+        extra_routes=routes,
     )
     app = App(settings, clock, store, book, engine, outbox, drainer, directory, parts, refresh, readers, web, {})
     app.loops = {
@@ -481,11 +534,20 @@ async def build(settings: Settings, stack: AsyncExitStack, *, checkpoint: Checkp
         "rounds": rounds.run,
         "readers": readers.run,
         "transcripts": partial(_purge, store, clock),
+        **slack_loops,
     }
     if pagerduty is not None:
         every = file.timeouts.poll_seconds if file.pagerduty.intake == "poll" else file.timeouts.reconcile_seconds
         app.loops["poller"] = Poller(pagerduty, store, file.workspace, clock, intake, every).run
     return app
+
+
+def _model_sentence(gateway: Gateway) -> str:
+    pin = gateway.pin("triage")
+    if pin is None:
+        return "no model is configured"
+    states = {one["breaker"] for one in gateway.state().values()} - {"closed"}
+    return f"{pin.name}, {'not asked for now: it failed too often' if states else 'answering'}"
 
 
 async def _not_ready(outbox: Outbox) -> Mapping[str, str]:

@@ -350,7 +350,7 @@ class Outbox:
     async def _refused(self, row: Row, refused: Refused) -> None:
         """A form that this workspace does not take: the next simpler one, remembered. A message that is gone: anew."""
         if refused.code in REFUSED_BLOCKS:
-            form = await self._current_form()
+            form = await self.form()
             at = FORMS.index(form)
             if row["kind"] == "card" and at + 1 < len(FORMS):
                 log.warning("Slack refused the %s form (%s); using %s", form, refused.code, FORMS[at + 1])
@@ -390,7 +390,7 @@ class Outbox:
             if card is None or (row["part"] != "card" and card["ts"] is None):
                 await self._later(row, 1.0, None, count=False)
                 return None
-            rendered = render(CardState.model_validate_json(card["state"]), await self._current_form())
+            rendered = render(CardState.model_validate_json(card["state"]), await self.form())
             part = rendered.part(row["part"])
             if part is None:
                 await self._set(row, {"sent_version": row["version"], "status": "sent"})
@@ -481,7 +481,8 @@ class Outbox:
 
     # --- the form that this workspace takes ---------------------------------------------------------------------
 
-    async def _current_form(self) -> Form:
+    async def form(self) -> Form:
+        """The form of blocks that this workspace takes, as far as is known."""
         if self._form is None:
             rows = await self._store.query(
                 "SELECT detail FROM notices WHERE workspace_id = :w AND id = 'slack:form'", {"w": self._workspace_id}

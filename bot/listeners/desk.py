@@ -8,46 +8,14 @@ durable before the method returns, and may be called twice with the same argumen
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal, Protocol
+from typing import Protocol
 
 from bot.cards.state import CardState
+from bot.flows.desk import Acknowledged, DeskStatus, IncidentLine, Vote
 from integrations.records import Person
 
-Vote = Literal["helpful", "not_helpful"]
-Acknowledged = Literal["acknowledged", "already", "not_mapped", "not_supported"]
-"""`not_mapped`: the incident source knows nobody by this person's e-mail; `not_supported`: it takes none from us."""
-
-
-@dataclass(frozen=True, slots=True)
-class IncidentLine:
-    """One incident in a menu or a list."""
-
-    id: str
-    number: int | None
-    severity: int
-    status: str
-    title: str
-    triggered_at: datetime
-    channel: str | None = None
-    url: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class DeskStatus:
-    """What `/sitrep status` tells: open incidents that this person may see, and how the bot is.
-
-    `model` is a finished sentence ("gpt-x-2026-08-06, within its budgets", "no model is configured"); `notices` are
-    finished sentences about what is not in order. No experiment's name or arm stands in any of them.
-    """
-
-    incidents: Sequence[IncidentLine]
-    more: int = 0
-    """Open incidents of theirs that are not listed."""
-    model: str = ""
-    posts_waiting: int = 0
-    notices: Sequence[str] = ()
+__all__ = ["Acknowledged", "Desk", "DeskStatus", "IncidentLine", "ReaderEvents", "Vote"]
 
 
 class Desk(Protocol):

@@ -208,7 +208,7 @@ async def test_a_form_that_is_refused_is_remembered_and_the_simpler_one_sent(ben
     await bench.want(FACTS)
     await bench.settle(5)
     assert len(bench.slack.cards()) == 1
-    assert await bench.start()._current_form() == "classic"
+    assert await bench.start().form() == "classic"
 
 
 async def test_a_channel_that_refuses_us_is_tried_again_later_and_nothing_is_dropped(bench):
