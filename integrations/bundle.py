@@ -460,7 +460,7 @@ def _audience(folder: pathlib.Path) -> BundleAudience | None:
     return BundleAudience(
         channel=channel if isinstance(channel, Mapping) else {},
         members=_members(payload),
-        readers=_readers(payload.get("readers") or payload.get("items")),
+        readers=_readers(payload["readers"] if "readers" in payload else payload.get("items", {})),
     )
 
 
@@ -469,7 +469,7 @@ def _members(payload: Mapping[str, Any]) -> dict[str, frozenset[str]]:
 
     Full members are in `everyone`; one of another `kind` (guest, partner) is only in `world` and in what is said.
     """
-    raw, groups = payload.get("members"), payload.get("groups") or {}
+    raw, groups = payload.get("members"), payload.get("groups", {})
     members: dict[str, set[str]] = {}
     if isinstance(raw, Mapping):
         raw = [{"id": key, "groups": value} for key, value in raw.items()]
@@ -481,7 +481,7 @@ def _members(payload: Mapping[str, Any]) -> dict[str, frozenset[str]]:
         if not isinstance(identity, str) or not identity:
             raise Malformed(SYSTEM, f"audience.json: {str(one)[:60]!r} is no member; an id, or an object with one")
         builtin = {WORLD, EVERYONE} if entry.get("kind", "full") == "full" else {WORLD}
-        members.setdefault(identity, set()).update(builtin, _names(entry.get("groups") or [], "a member's groups"))
+        members.setdefault(identity, set()).update(builtin, _names(entry.get("groups", []), "a member's groups"))
     for group, ids in groups.items():
         for identity in _names(ids, f"group {group!r}"):
             if identity in members:
@@ -490,9 +490,7 @@ def _members(payload: Mapping[str, Any]) -> dict[str, frozenset[str]]:
 
 
 def _readers(raw: object) -> dict[str, Readers]:
-    if raw is None:
-        return {}
-    if isinstance(raw, list) and all(isinstance(one, Mapping) and one.get("id") for one in raw):
+    if raw and isinstance(raw, list) and all(isinstance(one, Mapping) and one.get("id") for one in raw):
         raw = {one["id"]: one.get("readers") for one in raw}
     if not isinstance(raw, Mapping):
         raise Malformed(SYSTEM, "audience.json: 'readers' maps a source, service or item id to group names")

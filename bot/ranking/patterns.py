@@ -113,13 +113,16 @@ def _presence(
 
 def _signed(present: int, total: int, healthy: int, healthy_total: int, event: Event, weights: PatternWeights) -> float:
     """The presence score; negative for a loss, 0 when it is too weak."""
-    nats = min(log_likelihood_ratio(present, total, healthy, healthy_total), weights.cap_nats)
+    status = event[0] == "error"
+    nats = log_likelihood_ratio(present, total, healthy, healthy_total)
+    nats = min(nats, weights.status_cap_nats if status else weights.cap_nats)
     if nats < weights.min_nats:
         return 0.0
     now, usual = share(present, total), share(healthy, healthy_total)
     gained = now > usual
     regular = 1 - usual if gained else usual
-    score = nats * abs(now - usual) * math.pow(regular, weights.determinism) * _weight(event, gained, weights)
+    change = math.pow(abs(now - usual), weights.status_power) if status else abs(now - usual)
+    score = nats * change * math.pow(regular, weights.determinism) * _weight(event, gained, weights)
     return score if gained else -score
 
 
@@ -144,7 +147,7 @@ def _soften(
 
 def _weight(event: Event, gained: bool, weights: PatternWeights) -> float:
     if event[0] == "error":
-        return weights.gain_error if gained else weights.loss_error
+        return weights.gain_status if gained else weights.loss_error
     if event[0] == "call":
         if error_like(event[2]):  # an error handler: its call is bad news, its absence good news
             return weights.gain_warn if gained else weights.loss_error

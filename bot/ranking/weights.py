@@ -47,6 +47,9 @@ class PatternWeights:
     gain_info: float
     gain_warn: float
     gain_error: float
+    gain_status: float
+    status_cap_nats: float
+    status_power: float
     loss_info: float
     loss_warn: float
     loss_error: float
