@@ -23,6 +23,9 @@ $(CHECK)/.made: requirements-check.lock
 	$(CHECK)/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements-check.lock
 	@touch $@
 
+demo: $(VENV)/.made ## a recorded incident, a local Slack and the bot; ONCE=1 ends by itself, MODEL=local adds a model
+	@$(BIN)/python -m demo $(if $(ONCE),--once) $(if $(MODEL),--model $(MODEL))
+
 record: $(VENV)/.made ## record the demo's incident again: eight minutes, needs git
 	$(BIN)/python -m demo.record
 

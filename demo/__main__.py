@@ -1,0 +1,31 @@
+"""`python -m demo [--once] [--model local]`: see demo/run.py. `make demo` calls it."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import pathlib
+import sys
+
+from rich.console import Console
+
+from demo.run import run
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="make demo", description="A recorded incident, a local Slack, and Sitrep.")
+    parser.add_argument("--once", action="store_true", help="resolve the incident, print the report, check, end")
+    parser.add_argument("--model", help="'local': a small model on this machine; else what the environment names")
+    parser.add_argument(
+        "--home", type=pathlib.Path, help="keep the bot's state here (default: a folder that is removed)"
+    )
+    options = parser.parse_args()
+    console = Console(soft_wrap=False, width=None if sys.stdout.isatty() else 120)
+    try:
+        return asyncio.run(run(options.once, options.model, console, options.home))
+    except KeyboardInterrupt:
+        return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
