@@ -51,7 +51,8 @@ def settings(urls: Mapping[str, str], *, channel: str = "#incidents", extra: str
             f"depends_on = {list(one.depends_on)}".replace("'", '"'),
         ]
     for name in ("pagerduty", "prometheus", "jaeger", "github"):
-        lines += [f"[sources.{name}]", 'readers = ["everyone"]']
+        # Everything shares one small machine here: twice the usual patience.
+        lines += [f"[sources.{name}]", 'readers = ["everyone"]', "deadline_seconds = 6"]
         lines += [f'url = "{urls[name]}"'] if name in ("prometheus", "jaeger") else []
     return "\n".join(lines) + "\n" + extra
 

@@ -65,7 +65,7 @@ async def _local(say: Say) -> AsyncIterator[Model]:
         if not line.startswith(b"ready"):
             raise Missing("the local model did not start")
         yield Model(
-            f"model: {LOCAL} on this machine. It is too small to be right: it shows the chain, not what a summary is worth",
+            f"model: {LOCAL} on this machine. It is too small to be right: it shows the chain, nothing else",
             {"SITREP_MODEL_URL": f"http://127.0.0.1:{port}/v1", "SITREP_MODEL": LOCAL},
             patience_seconds=180.0,
         )

@@ -210,9 +210,8 @@ async def run(once: bool, model: str | None, console: Console, keep: pathlib.Pat
                 return 3
             say(asked.said)
             systems = await asyncio.to_thread(stack.enter_context, Systems())
-            say(
-                f"the tea shop's PagerDuty, Prometheus, Jaeger and GitHub answer from {systems.tape.manifest['recorded_at'][:10]}"
-            )
+            recorded = systems.tape.manifest["recorded_at"][:10]
+            say(f"PagerDuty, Prometheus, Jaeger and GitHub answer from an incident recorded on {recorded}")
             slack = await _slack(stack, say)
             environment = {**systems.environment(), **slack.environment(), **asked.environment}
             bot = BotProcess(home, environment, settings(systems.url))
