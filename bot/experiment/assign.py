@@ -10,6 +10,7 @@ which it does not promise for `Generator.integers`.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from itertools import combinations
 
 import numpy as np
@@ -46,11 +47,15 @@ def draw(seed: bytes, stratum: str, blocks: int, replications: int = 1) -> Words
 
 def arm_of(seed: bytes, stratum: str, ordinal: int) -> str:
     """The arm of unit number `ordinal` (from 0) of a stratum."""
-    if ordinal < 0:
-        raise ValueError(f"a unit's number starts at 0, got {ordinal!r}")
-    block, slot = divmod(ordinal, BLOCK)
-    word = int(draw(seed, stratum, block + 1)[block, 0])
-    return ARMS[int(BALANCED[word % len(BALANCED), slot])]
+    return arms_of(seed, stratum, [ordinal])[0]
+
+
+def arms_of(seed: bytes, stratum: str, ordinals: Sequence[int]) -> list[str]:
+    """The arms of many units of one stratum, in the order asked for."""
+    if any(ordinal < 0 for ordinal in ordinals):
+        raise ValueError(f"a unit's number starts at 0, got {min(ordinals)!r}")
+    words = draw(seed, stratum, max(ordinals, default=0) // BLOCK + 1)[:, 0]
+    return [ARMS[int(BALANCED[int(words[n // BLOCK]) % len(BALANCED), n % BLOCK])] for n in ordinals]
 
 
 def seed_digest(seed: bytes) -> str:

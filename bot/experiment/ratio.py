@@ -12,7 +12,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from bot.experiment.assign import arm_of
+from bot.experiment.assign import arms_of
 
 ALARM_ABOVE = 20.0
 
@@ -40,4 +40,11 @@ def loss_e_value(treatment: int, control: int) -> float:
 
 def not_derivable(seed: bytes, recorded: Iterable[Assigned]) -> list[str]:
     """Units whose recorded arm is not the one that seed, stratum and number give."""
-    return [unit.unit_id for unit in recorded if arm_of(seed, unit.stratum, unit.ordinal) != unit.arm]
+    by_stratum: dict[str, list[Assigned]] = {}
+    for unit in recorded:
+        by_stratum.setdefault(unit.stratum, []).append(unit)
+    wrong: list[str] = []
+    for stratum, units in by_stratum.items():
+        arms = arms_of(seed, stratum, [unit.ordinal for unit in units])
+        wrong += [unit.unit_id for unit, arm in zip(units, arms, strict=True) if unit.arm != arm]
+    return sorted(wrong)

@@ -27,6 +27,11 @@ _TICKS_MINUTES = (0.0, 30.0, 60.0, 120.0, 240.0, 480.0, 1440.0, 4320.0)
 def known_at(row: IncidentRow, at: datetime) -> IncidentRow:
     """The incident as it was known at an instant: what happened later has not happened."""
 
+    if not any(
+        moment is not None and moment > at for moment in (row.acknowledged_at, row.mitigated_at, row.resolved_at)
+    ):
+        return row
+
     def before(moment: datetime | None) -> datetime | None:
         return moment if moment is not None and moment <= at else None
 
