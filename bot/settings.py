@@ -142,6 +142,7 @@ class AllowSection(Section):
     indices: Groups = ()
     dashboards: Groups = ()
     paths: Groups = ()
+    topics: Groups = ()
 
 
 class SourceSection(Section):
@@ -154,6 +155,8 @@ class SourceSection(Section):
     model: Use = "allowed"
     allow: AllowSection = AllowSection()
     queries: dict[str, str] = Field(default_factory=dict)
+    fields: dict[str, str] = Field(default_factory=dict)
+    """A generic webhook's declared mapping: title, severity, … to a dotted path."""
 
 
 class TeamSection(Section):

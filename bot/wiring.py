@@ -61,9 +61,11 @@ from bot.trust.principals import Limits
 from bot.trust.redaction import Redactor
 from bot.trust.redaction.values import redact_value
 from bot.web.app import create_app
+from integrations.alerts.doors import SENDERS, door_for, generic_door
+from integrations.alerts.sns import SnsDoor, fetch_by, origin_of_topic
 from integrations.asking import Access, ServiceRule
 from integrations.github import GitHub
-from integrations.http import Egress, aiohttp_session, httpx2_async_transport
+from integrations.http import Egress, aiohttp_session, origin_of, httpx2_async_transport
 from integrations.jaeger import Jaeger
 from integrations.openai import OpenAI
 from integrations.pagerduty import PagerDuty, PagerDutyDoor
@@ -194,9 +196,14 @@ def egress_of(settings: Settings, model_endpoints: Sequence[str] = ()) -> Egress
     named = [settings.secrets.slack_api_url, settings.secrets.pagerduty_api_url, settings.secrets.github_api_url]
     named += [source.url for source in settings.file.sources.values() if source.url]
     named += [url for url in (settings.secrets.model_url, *model_endpoints) if url]
-    allowed = [url for url in named if not any(url.startswith(public) for public in PUBLIC_HOSTS)]
+    known = {origin_of(url) for url in PUBLIC_HOSTS}
+    allowed = [url for url in named if origin_of(url) not in known]
     ca_file = str(settings.secrets.ca_file) if settings.secrets.ca_file else None
-    return Egress(allowed, PUBLIC_HOSTS, ca_file=ca_file)
+    try:
+        public = (*PUBLIC_HOSTS, *map(origin_of_topic, _topics(settings)))
+    except ValueError as wrong:
+        raise ConfigurationError([f"[sources.cloudwatch_sns] allow.topics: {wrong}"]) from wrong
+    return Egress(allowed, public, ca_file=ca_file)
 
 
 # --- the running program --------------------------------------------------------------------------------------------
@@ -225,12 +232,32 @@ class App:
 Checkpoint = Callable[[str], None]
 
 
-def _doors(settings: Settings) -> list[SignalDoor]:
-    """Only doors that can check a signature are open."""
+def _doors(settings: Settings, egress: Egress, stack: AsyncExitStack) -> list[SignalDoor]:
+    """Only doors that can check who sends are open."""
     doors: list[SignalDoor] = []
     if settings.secrets.pagerduty_webhook_secrets:
         doors.append(PagerDutyDoor([s.get_secret_value() for s in settings.secrets.pagerduty_webhook_secrets]))
+    secrets_of = {
+        system: [secret.get_secret_value() for secret in many]
+        for system, many in settings.secrets.system_webhook_secrets.items()
+    }
+    doors += [door_for(sender, secrets_of[sender]) for sender in SENDERS if sender in secrets_of]
+    if "generic" in secrets_of:
+        named = {n: one.fields for n, one in settings.file.sources.items() if (one.kind or n) == "generic"}
+        for name, fields in (named or {"generic": {}}).items():
+            try:
+                doors.append(generic_door(name, secrets_of["generic"], fields))
+            except ValueError as wrong:
+                raise ConfigurationError([f"[sources.{name}] {wrong}"]) from wrong
+    if topics := _topics(settings):
+        doors.append(SnsDoor(topics, fetch_by(egress, topics, stack)))
     return doors
+
+
+def _topics(settings: Settings) -> list[str]:
+    """The SNS topics that may bring alarms; who signs them is Amazon, so no secret is set."""
+    source = settings.file.sources.get("cloudwatch_sns")
+    return list(source.allow.topics) if source is not None else []
 
 
 def _pagerduty(settings: Settings, egress: Egress, stack: AsyncExitStack) -> PagerDuty | None:
@@ -257,7 +284,7 @@ def _sources(settings: Settings, egress: Egress, stack: AsyncExitStack, pagerdut
     problems = []
     for name, source in settings.file.sources.items():
         kind = source.kind or name
-        if kind in ("pagerduty", "slack"):
+        if kind in ("pagerduty", "slack", "generic", "cloudwatch_sns", *SENDERS):  # they send, and are not asked
             continue
         maker = _MAKERS.get(kind)
         if maker is None:
@@ -516,7 +543,7 @@ async def build(settings: Settings, stack: AsyncExitStack, *, checkpoint: Checkp
     )  # fmt: skip
     routes, slack_loops = _slack_door(settings, slack, egress, desk, readers, outbox, clock, stack)
     web = create_app(
-        doors=_doors(settings),
+        doors=_doors(settings, egress, stack),
         intake=intake,
         redact_small=lambda payload: redact_value(redactor, payload),
         redact_large=lambda payload: worker.run(warm_redact_value, payload),

@@ -50,6 +50,15 @@ class SignalDoor(Protocol):
         ...
 
 
+@runtime_checkable
+class PreparedDoor(Protocol):
+    """A door that must fetch something before it can verify, such as a certificate. The only I/O of a door."""
+
+    async def prepare(self, headers: Mapping[str, str], body: bytes, received_at: datetime) -> None:
+        """Called before `verify`; never raises: what is wrong is left for `verify` to refuse."""
+        ...
+
+
 class AlertParser(Protocol):
     """Turns one sender's payload into alerts. Pure."""
 
@@ -220,5 +229,5 @@ class ModelEndpoint(Protocol):
 
 __all__ = [
     "AlertParser", "Answer", "Completion", "Directory", "GroupSource", "Incident", "IncidentSource", "Message",
-    "ModelEndpoint", "Place", "Posted", "Poster", "PromptRequest", "Replies", "SignalDoor", "Source",
+    "ModelEndpoint", "Place", "Posted", "Poster", "PreparedDoor", "PromptRequest", "Replies", "SignalDoor", "Source",
 ]  # fmt: skip

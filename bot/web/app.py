@@ -24,7 +24,7 @@ from bot import telemetry
 from bot.clock import Clock
 from bot.errors import NotPermitted
 from integrations.errors import BadSignature
-from integrations.ports import SignalDoor
+from integrations.ports import PreparedDoor, SignalDoor
 from integrations.records import Signal
 
 log = logging.getLogger(__name__)
@@ -120,6 +120,8 @@ async def _receive(
     except ClientDisconnect:
         return _refuse(door, 400, "the sender hung up")
     headers = {name.lower(): value for name, value in request.headers.items()}
+    if isinstance(door, PreparedDoor):
+        await door.prepare(headers, body, received_at)
     try:
         door.verify(headers, body, received_at)
     except BadSignature as wrong:

@@ -8,6 +8,8 @@ import re
 import pytest
 
 from bot.settings import SYSTEMS, Secrets
+from integrations.alerts import PARSERS
+from integrations.alerts.doors import SENDERS
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 OURS = {
@@ -66,6 +68,29 @@ def test_its_answers_are_recorded_and_played(name):
         assert cassette.is_file() or samples.is_dir(), f"{name}: no recorded answers {one!r}"
         used = f'cassette("{one}")' if cassette.is_file() else f'"{samples.name}"'
         assert used in tests, f"{name}: no test plays {one!r}"
+
+
+def senders() -> dict[str, list[str]]:
+    lines = (ROOT / "docs" / "integrations.md").read_text(encoding="utf-8").splitlines()
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("| `")]
+    return {row[0].strip("`"): row for row in cells if len(row) == 4}
+
+
+def test_every_sender_of_alerts_has_a_row_a_door_in_the_wiring_and_a_reader():
+    wiring = (ROOT / "bot" / "wiring.py").read_text(encoding="utf-8")
+    assert set(senders()) == {*SENDERS, "cloudwatch_sns", "generic"}
+    for name in ("SENDERS", "SnsDoor", "generic_door"):
+        assert re.search(rf"\b{name}\b", wiring)
+    assert {*SENDERS, "cloudwatch_sns"} <= set(PARSERS)
+
+
+def test_every_sender_s_variable_is_read_and_its_payloads_are_recorded():
+    for name, row in senders().items():
+        if name != "cloudwatch_sns":
+            assert row[2].strip("`") == f"{name.upper()}_WEBHOOK_SECRETS"
+            assert name in SYSTEMS
+        if name not in ("generic", "opsgenie"):  # theirs stand in the tests themselves
+            assert list((ROOT / "tests" / "data" / "wire" / name).glob("*.json")), name
 
 
 def test_every_cassette_says_where_it_is_from_and_under_which_licence():
