@@ -65,7 +65,7 @@ from integrations.alerts.doors import SENDERS, door_for, generic_door
 from integrations.alerts.sns import SnsDoor, fetch_by, origin_of_topic
 from integrations.asking import Access, ServiceRule
 from integrations.github import GitHub
-from integrations.http import Egress, aiohttp_session, origin_of, httpx2_async_transport
+from integrations.http import Egress, aiohttp_session, httpx2_async_transport, origin_of
 from integrations.jaeger import Jaeger
 from integrations.openai import OpenAI
 from integrations.pagerduty import PagerDuty, PagerDutyDoor
