@@ -1,0 +1,64 @@
+"""`sitrep report`: the weekly report from the store, in any of its forms."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
+
+import click
+
+from bot.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from bot.report.model import WeeklyReport
+    from bot.settings import Settings
+
+
+@click.command("report")
+@click.option("--week", metavar="2026-W47", help="An ISO week. Default: the last complete one.")
+@click.option(
+    "--format", "form", type=click.Choice(["slack", "html", "csv", "json"]), default="json", show_default=True
+)
+@click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="Write to this file.")
+def command(week: str | None, form: str, output: Path | None) -> None:
+    """Print the report of one week: how long incidents took, per arm, at what price, and how sure we are."""
+    from bot.report.html import as_html
+    from bot.report.slack import classic
+    from bot.report.table import as_csv, as_json
+    from bot.settings import load
+
+    report = asyncio.run(_report(load(), week))
+    if form == "slack":
+        message = classic(report)
+        text = json.dumps({"text": message.text, "blocks": message.blocks}, ensure_ascii=False, indent=1)
+    else:
+        text = {"html": as_html, "csv": as_csv, "json": as_json}[form](report)
+    if output is None:
+        click.echo(text)
+    else:
+        output.write_text(text, encoding="utf-8")
+
+
+async def _report(settings: Settings, week: str | None) -> WeeklyReport:
+    from bot.clock import SystemClock
+    from bot.report.build import LOOK_WITHIN, build
+    from bot.report.material import read_material
+    from bot.report.weeks import last_complete, parse_week
+    from bot.store.sqlite import SqliteStore
+
+    zone, now = ZoneInfo(settings.file.timezone), SystemClock().now()
+    try:
+        wanted = parse_week(week) if week else last_complete(now, zone)
+    except ValueError as wrong:
+        raise ConfigurationError([f"--week: {wrong}"]) from None
+    store = SqliteStore.open(settings.home / "sitrep.db")
+    try:
+        until = wanted.ends_at(zone) + LOOK_WITHIN
+        # Whoever can read the database at the shell may read the report of all of it.
+        material = await read_material(store, settings.file.workspace, until, hidden_services=frozenset())
+    finally:
+        await store.close()
+    return build(material, wanted, zone, now=now)
