@@ -27,7 +27,8 @@ def incident(n: int, minutes: float | None, **more) -> dict:
     resolved = at + timedelta(minutes=minutes) if minutes is not None else None
     return {
         "workspace_id": "W", "id": f"P{n}", "title": "t", "service": "checkout-api", "source": "pagerduty",
-        "severity": 2, "first_severity": 2, "status": "resolved" if minutes else "triggered", "url": "", "triggered_at": at,
+        "severity": 2, "first_severity": 2, "status": "resolved" if minutes else "triggered", "url": "",
+        "triggered_at": at,
         "acknowledged_at": at + timedelta(minutes=2), "resolved_at": resolved, "first_signal_at": at, "received_at": at,
         "updated_at": at, **more,
     }  # fmt: skip
