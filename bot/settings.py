@@ -194,6 +194,15 @@ class RetentionSection(Section):
     signals_days: int = Field(default=30, ge=1)
     evidence_days: int = Field(default=90, ge=1)
     transcripts_days: int = Field(default=30, ge=1)
+    posts_days: int = Field(default=90, ge=31)
+    """Cards are checked again for 30 days, so they stay longer."""
+    outcomes_days: int = Field(default=1095, ge=90)
+    """Incidents, arms, times, votes, labels, costs: what the experiment counts."""
+    audit_days: int = Field(default=1095, ge=1)
+    directory_days: int = Field(default=2, ge=1)
+    topology_days: int = Field(default=30, ge=1)
+    changes_days: int = Field(default=90, ge=1)
+    notices_days: int = Field(default=90, ge=1)
 
 
 class TimeoutsSection(Section):

@@ -53,6 +53,7 @@ from bot.model.pins import Pin, Use
 from bot.model.spend import Ceilings
 from bot.settings import Settings, SourceSection
 from bot.store import Store
+from bot.store.retention import enforce
 from bot.store.sqlite import SqliteStore
 from bot.triage.check import Guards
 from bot.triage.collect import Collector, Edge
@@ -535,7 +536,14 @@ async def build(settings: Settings, stack: AsyncExitStack, *, checkpoint: Checkp
     await engine.launch()
     stack.push_async_callback(engine.close)
     readers = AudienceEvents(store, file.workspace, directory, clock, start)
-    rounds = Rounds(parts, engine, directory, readers, recheck_seconds=file.timeouts.recheck_seconds)
+    rounds = Rounds(
+        parts,
+        engine,
+        directory,
+        readers,
+        recheck_seconds=file.timeouts.recheck_seconds,
+        retention=lambda now: enforce(store, file.workspace, file.retention.model_dump(), now),
+    )
     views = Views(parts, triage)
     desk = IncidentDesk(
         parts, views, directory, wake=drainer.wake, acknowledger=pagerduty, model=partial(_model_sentence, gateway),

@@ -24,6 +24,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "eval": ("bot.cli.eval", "measure one room against labelled cases"),
     "permissions": ("bot.cli.permissions", "who may read what, and by which rule"),
     "alerts": ("bot.cli.alerts", "read what a monitoring system sends as alerts"),
+    "privacy": ("bot.cli.privacy", "erase what is stored about a person"),
     "redact": ("bot.cli.redact", "replace secrets and personal data in standard input"),
 }
 """Every command. The help line stands here so that `--help` imports none of them."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
+from datetime import datetime
 from functools import partial
 
 from bot.cards.state import CardState, from_ranked
@@ -33,12 +34,15 @@ class Rounds:
         readers: AudienceEvents,
         *,
         recheck_seconds: float = 3600.0,
+        retention: Callable[[datetime], Awaitable[object]] | None = None,
     ) -> None:
+        """`retention` removes what is older than its rule, at the time that it is given."""
         self._parts = parts
         self._engine = engine
         self._directory = directory
         self._readers = readers
         self._recheck_seconds = recheck_seconds
+        self._retention = retention
 
     async def run(self) -> None:
         """At start-up at once, then for ever."""
@@ -54,6 +58,8 @@ class Rounds:
                 await self._guarded("checking cards again", partial(self._readers.check, kind))
                 kind = "hourly"
                 await self._guarded("forgetting old workflows", self._forget)
+                if self._retention is not None:
+                    await self._guarded("removing what is too old", partial(self._retention, clock.now()))
             await clock.sleep(ROUND_SECONDS)
 
     async def _guarded(self, what: str, work: Callable[[], Awaitable[object]]) -> None:
