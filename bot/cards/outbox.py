@@ -6,7 +6,7 @@ that is lost, leaves `sending`, and the next attempt looks for the message by it
 adopted and edited to the state of now. An edit may be repeated without harm and needs no such care.
 
 A state that was permitted more than a minute ago is permitted again before it is sent. Slack's limits are kept here:
-one message a second a channel, one edit of a card in two seconds, and `Retry-After` for everything.
+one message a second a channel, one edit of a card in two seconds, and `Retry-After` for posts and for edits.
 """
 
 from __future__ import annotations
@@ -18,14 +18,19 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal, Protocol
+from functools import partial
+from typing import Any, Literal
 
 from bot import telemetry
-from bot.cards.render import PARTS, Form, render
+from bot.cards import words
+from bot.cards.forms import FormMemory
+from bot.cards.notes import NoteBook, NoteWriter
+from bot.cards.render import PARTS, Form, RenderedPart, parts_of, render
 from bot.cards.state import CardState
 from bot.clock import Clock
 from bot.store import Row, Store, Transaction
-from bot.store.values import to_text, to_time
+from bot.store.values import to_time
+from bot.trust.neutralise import plain_text
 from integrations.errors import Denied, IntegrationError, Refused, Unavailable
 from integrations.ports import Message, Posted, Poster
 
@@ -38,17 +43,10 @@ FAILED_AGAIN_SECONDS = 300.0
 """How long a channel that refuses us is left alone."""
 LOOK_BACK = timedelta(minutes=10)
 """How much older than its row a message of ours may seem: clocks differ."""
-FORMS: tuple[Form, ...] = ("modern", "classic", "minimal")
+MINIMAL = "refused in every form"
+"""A row's last error when its message goes out as one sentence."""
 REFUSED_BLOCKS = ("invalid_blocks", "invalid_blocks_format", "msg_blocks_too_long")
 GONE = ("message_not_found", "cant_update_message", "edit_window_closed")
-
-
-class NoteBook(Protocol):
-    """The incident source's notes, for when Slack is down."""
-
-    async def add_note(self, incident_id: str, text: str) -> str: ...
-
-    async def find_note(self, incident_id: str, mark: str) -> str | None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,14 +82,17 @@ class Outbox:
         self._clock = clock
         self._limits = limits or OutboxLimits()
         self._repermit = repermit
-        self._note_text = note_text
-        self._notes = notes
         self._checkpoint = checkpoint or (lambda _: None)
+        self._forms = FormMemory(store, workspace_id, clock, always_classic=self._limits.blocks == "classic")
+        self._notes = NoteWriter(
+            store, workspace_id, clock, notes, note_text, self._limits.slack_down, self._checkpoint
+        )  # fmt: skip
         self._awake = asyncio.Event()
         self._moved = asyncio.Condition()
-        self._paused_until: datetime | None = None
+        self._paused_until: dict[str, datetime] = {}
+        self._busy: dict[str, asyncio.Task[None]] = {}
         self._channel_free_at: dict[str, datetime] = defaultdict(clock.now)
-        self._form: Form | None = None
+        self._noting: asyncio.Task[None] | None = None
 
     # --- what is wanted -----------------------------------------------------------------------------------------
 
@@ -110,18 +111,21 @@ class Outbox:
             row = self._row(tx, target, "card")
             before = CardState.model_validate_json(row["state"]) if row else None
             after = transform(before)
-            if row is not None and after == before:  # the same, and allowed to the readers of now
+            posted = row is not None and (row["ts"] is not None or row["status"] == "sending")
+            after = after.announcing(posted=posted)
+            if row is not None and before is not None and _same(after, before):
+                # Allowed to the readers of now, and no edit: the hourly check would else edit every card.
                 tx.execute(
                     "UPDATE posts SET permitted_at = :at"
                     " WHERE workspace_id = :w AND target = :t AND permitted_at < :at",
                     {"at": permitted_at, "w": self._workspace_id, "t": target},
                 )
                 return int(row["version"])
-            posted = row is not None and (row["ts"] is not None or row["status"] == "sending")
             version = int(row["version"]) + 1 if row else 1
-            after = after.announcing(posted=posted).model_copy(update={"version": version})
+            after = after.model_copy(update={"version": version})
+            speaking = parts_of(after)
             for part in PARTS:
-                if part == "card" or render(after, "minimal").part(part) is not None or self._row(tx, target, part):
+                if part in speaking or self._row(tx, target, part) is not None:
                     state = after.model_dump_json() if part == "card" else ""
                     self._want(tx, target, part, version, state, "card", channel, permitted_at, not_before_at)
             return version
@@ -214,46 +218,74 @@ class Outbox:
 
     # --- sending ------------------------------------------------------------------------------------------------
 
+    async def form(self) -> Form:
+        """The form of blocks that this workspace takes."""
+        return await self._forms.form()
+
     def wake(self) -> None:
         """Look again now (after a reconnect)."""
-        self._paused_until = None
+        self._paused_until.clear()
         self._awake.set()
 
     async def run(self) -> None:
-        """Send what is due, for ever."""
-        while True:
-            self._awake.clear()
-            try:
-                wait = await self.send_due()
-            except Exception as failed:  # noqa: BLE001 - a loop that must not end; every row is still there
-                log.error("the outbox failed with %s; trying again", type(failed).__name__)
-                wait = 1.0
-            sleep = asyncio.ensure_future(self._clock.sleep(wait))
-            awake = asyncio.ensure_future(self._awake.wait())
+        """Send what is due, for ever. A channel that is slow keeps no other waiting."""
+        try:
+            while True:
+                self._awake.clear()
+                try:
+                    await self._begin_due()
+                    self._begin_notes()
+                    wait = await self._next_due()
+                except Exception as failed:  # noqa: BLE001 - a loop that must not end; every row is still there
+                    log.error("the outbox failed with %s; trying again", type(failed).__name__)
+                    wait = 1.0
+                await self._rest(wait)
+        finally:
+            for task in (*self._busy.values(), *([self._noting] if self._noting is not None else [])):
+                task.cancel()
+
+    async def _rest(self, seconds: float) -> None:
+        sleep = asyncio.ensure_future(self._clock.sleep(seconds))
+        awake = asyncio.ensure_future(self._awake.wait())
+        try:
             await asyncio.wait({sleep, awake}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
             for task in (sleep, awake):
                 task.cancel()
 
     async def send_due(self) -> float:
-        """Send everything that is due now; returns the seconds until something is."""
-        now = self._clock.now()
-        if self._paused_until is not None and now < self._paused_until:
-            return (self._paused_until - now).total_seconds()
+        """Send everything that is due now and wait for it; returns the seconds until something is due."""
+        await asyncio.gather(*await self._begin_due())
+        await self._notes.write_due()
+        return await self._next_due()
+
+    def _begin_notes(self) -> None:
+        """In a task of its own: an incident source that is slow as well keeps no card waiting."""
+        if self._noting is None or self._noting.done():
+            self._noting = asyncio.ensure_future(self._notes.write_due())
+
+    async def _begin_due(self) -> list[asyncio.Task[None]]:
+        """Start what is due in every channel where nothing is being sent; one task a channel."""
         rows = await self._store.query(
             "SELECT * FROM posts WHERE workspace_id = :w AND sent_version < version AND part != 'note'"
+            " AND (next_attempt_at IS NULL OR next_attempt_at <= :now)"
             " ORDER BY CASE part WHEN 'card' THEN 0 ELSE 1 END, updated_at",
-            {"w": self._workspace_id},
+            {"w": self._workspace_id, "now": self._clock.now()},
         )
-        due = [row for row in rows if row["next_attempt_at"] is None or to_time(row["next_attempt_at"]) <= now]
         by_channel: dict[str, list[Row]] = defaultdict(list)
-        for row in due:
-            by_channel[row["channel"]].append(row)
-        await asyncio.gather(*(self._send_channel(rows) for rows in by_channel.values()))
-        await self._write_notes()
-        if due:
-            async with self._moved:
-                self._moved.notify_all()
-        return await self._next_due()
+        for row in rows:
+            if row["channel"] not in self._busy:
+                by_channel[row["channel"]].append(row)
+        for channel, due in by_channel.items():
+            self._busy[channel] = task = asyncio.ensure_future(self._send_channel(due))
+            task.add_done_callback(partial(self._channel_done, channel))
+        return [self._busy[channel] for channel in by_channel]
+
+    def _channel_done(self, channel: str, task: asyncio.Task[None]) -> None:
+        self._busy.pop(channel, None)
+        self._awake.set()
+        if not task.cancelled() and (failed := task.exception()) is not None:
+            log.error("sending to a channel failed with %s", type(failed).__name__)
 
     async def _next_due(self) -> float:
         (row,) = await self._store.query(
@@ -267,14 +299,23 @@ class Outbox:
     async def _send_channel(self, rows: Sequence[Row]) -> None:
         """One after the other, one new message a second; a row that must wait does not stop the others."""
         for row in rows:
-            if self._paused_until is not None and self._clock.now() < self._paused_until:
-                return
-            if row["ts"] is None:
-                gap = (self._channel_free_at[row["channel"]] - self._clock.now()).total_seconds()
-                if gap > 0:
-                    await self._later(row, gap, None, count=False)
-                    continue
-            await self._send(row)
+            wait = self._seconds_to_wait(row)
+            if wait > 0:
+                await self._later(row, wait, None, count=False)
+                continue
+            try:
+                await self._send(row)
+            except Exception as failed:  # noqa: BLE001 - one row must not stop the others, nor be sent by two at once
+                log.error("sending %s failed with %s", row["target"], type(failed).__name__)
+                await self._later(row, None, type(failed).__name__, in_flight=row["status"] == "sending")
+
+    def _seconds_to_wait(self, row: Row) -> float:
+        """Until Slack takes this call: its limits are per method, and a channel takes one new message a second."""
+        free_at = [self._paused_until.get(_call_of(row))]
+        if row["ts"] is None:
+            free_at.append(self._channel_free_at[row["channel"]])
+        now = self._clock.now()
+        return max(((at - now).total_seconds() for at in free_at if at is not None), default=0.0)
 
     async def _send(self, row: Row) -> None:
         if await self._too_old(row):
@@ -286,17 +327,20 @@ class Outbox:
             posted = await self._out(row, message)
         except Unavailable as failed:
             if failed.retry_after_seconds:
-                self._paused_until = self._clock.now() + timedelta(seconds=failed.retry_after_seconds)
-            await self._later(row, failed.retry_after_seconds, failed.message, in_flight=failed.answer_lost)
+                until_at = self._clock.now() + timedelta(seconds=failed.retry_after_seconds)
+                self._paused_until[_call_of(row)] = until_at
+            limited = failed.retry_after_seconds is not None
+            await self._later(
+                row, failed.retry_after_seconds, failed.message, in_flight=failed.answer_lost, outage=not limited
+            )
         except Refused as failed:
             await self._refused(row, failed)
         except Denied as failed:
             log.error("posting %s was refused: %s", row["target"], failed.message)
             unknown = row["status"] == "sending" and not row.get("looked")
-            status = "sending" if unknown else "failed"
-            await self._set(row, {"status": status, "last_error": failed.message, **self._at(FAILED_AGAIN_SECONDS)})
+            await self._give_up_for_now(row, "sending" if unknown else "failed", failed.message)
         except IntegrationError as failed:
-            await self._later(row, None, failed.message, in_flight=True)
+            await self._later(row, None, failed.message, in_flight=True, outage=True)
         else:
             await self._sent(row, posted)
 
@@ -346,22 +390,28 @@ class Outbox:
         await self._store.transaction(work)
         self._checkpoint("outbox.recorded")
         telemetry.counter(telemetry.POSTS).add(1)
+        async with self._moved:
+            self._moved.notify_all()
 
     async def _refused(self, row: Row, refused: Refused) -> None:
-        """A form that this workspace does not take: the next simpler one, remembered. A message that is gone: anew."""
-        if refused.code in REFUSED_BLOCKS:
-            form = await self.form()
-            at = FORMS.index(form)
-            if row["kind"] == "card" and at + 1 < len(FORMS):
-                log.warning("Slack refused the %s form (%s); using %s", form, refused.code, FORMS[at + 1])
-                await self._remember_form(FORMS[at + 1])
-                await self._set(row, {"status": "wanted", **self._at(0)})
-                return
+        """A form that this workspace does not take: the next simpler one. A message that is gone: anew.
+
+        That modern blocks are not taken holds for the workspace and is remembered; a classic message that is refused
+        is one message's own trouble, and is said in its one sentence.
+        """
+        if refused.code in REFUSED_BLOCKS and row["last_error"] != MINIMAL:
+            modern = row["kind"] == "card" and await self._forms.form() == "modern"
+            if modern:
+                log.warning("Slack refused the modern blocks (%s); this workspace gets the classic ones", refused.code)
+                await self._forms.remember_classic()
+            said = None if modern else MINIMAL
+            await self._set(row, {"status": "wanted", "last_error": said, **self._at(0)})
+            return
         if refused.code in GONE:
             await self._set(row, {"ts": None, "status": "wanted", **self._at(1)})
             return
         log.error("Slack refused %s: %s", row["target"], refused.code)
-        await self._set(row, {"status": "failed", "last_error": refused.code, **self._at(FAILED_AGAIN_SECONDS)})
+        await self._give_up_for_now(row, "failed", refused.code)
 
     async def _too_old(self, row: Row) -> bool:
         """Permitted more than a minute ago: permit again; the new state comes by itself."""
@@ -369,6 +419,9 @@ class Outbox:
             return False
         if self._clock.now() - to_time(row["permitted_at"]) <= PERMIT_AGE:
             return False
+        card = row if row["part"] == "card" else await self._card_row(row["target"])
+        if card is not None and CardState.model_validate_json(card["state"]).restricted:
+            return False  # the fallback fields are for everybody
         await self._repermit(row["target"])
         again = await self._store.query(
             "SELECT permitted_at FROM posts WHERE workspace_id = :w AND target = :t AND part = 'card'",
@@ -381,74 +434,35 @@ class Outbox:
 
     async def _message(self, row: Row) -> Message | None:
         """The message of a part, or None when the part has nothing to say (it is then done) or must wait."""
-        thread_ts = None
+        minimal = row["last_error"] == MINIMAL
         if row["kind"] == "message":
             content = json.loads(row["state"])
-            text, blocks, broadcast = content["text"], content["blocks"], False
+            blocks = [_text_block(content["text"])] if minimal else content["blocks"]
+            part, thread_ts = RenderedPart(content["text"], blocks), None
         else:
             card = row if row["part"] == "card" else await self._card_row(row["target"])
             if card is None or (row["part"] != "card" and card["ts"] is None):
                 await self._later(row, 1.0, None, count=False)
                 return None
-            rendered = render(CardState.model_validate_json(card["state"]), await self.form())
-            part = rendered.part(row["part"])
-            if part is None:
+            form: Form = "minimal" if minimal else await self._forms.form()
+            drawn = render(CardState.model_validate_json(card["state"]), form).part(row["part"])
+            if drawn is None and row["ts"] is None and row["status"] != "sending":
                 await self._set(row, {"sent_version": row["version"], "status": "sent"})
                 return None
-            text, blocks, broadcast = part.text, part.blocks, part.broadcast
+            # What stands in the thread and may no longer be shown is replaced, not left standing.
+            part = drawn or RenderedPart(words.NOT_SHOWN_HERE, [_text_block(words.NOT_SHOWN_HERE)])
             thread_ts = None if row["part"] == "card" else card["ts"]
         return Message(
-            channel=row["channel"], text=text, blocks=blocks, mark=row["mark"], thread_ts=thread_ts, broadcast=broadcast
-        )
-
-    # --- Slack is down ------------------------------------------------------------------------------------------
-
-    async def _write_notes(self) -> None:
-        """One note per incident whose card could not be posted for a minute; found again by its mark."""
-        if self._notes is None or self._note_text is None:
-            return
-        since = self._clock.now() - timedelta(seconds=self._limits.slack_down)
-        rows = await self._store.query(
-            "SELECT c.* FROM posts c LEFT JOIN posts n ON n.workspace_id = c.workspace_id AND n.target = c.target"
-            " AND n.part = 'note' WHERE c.workspace_id = :w AND c.part = 'card' AND c.kind = 'card'"
-            " AND c.sent_version < c.version AND c.failing_since_at <= :since"
-            " AND (n.status IS NULL OR n.status != 'sent')",
-            {"w": self._workspace_id, "since": to_text(since)},
-        )
-        for row in rows:
-            await self._write_note(row["target"], self._notes, self._note_text)
-
-    async def _write_note(
-        self, target: str, notes: NoteBook, note_text: Callable[[str], Awaitable[str | None]]
-    ) -> None:
-        incident_id = target.partition(":")[2]
-        known = await self._store.transaction(lambda tx: self._row(tx, target, "note"))
-        mark = f"sitrep:{self._workspace_id}:{target}:note"
-        text = await note_text(target)
-        if text is None:
-            return
-        now = self._clock.now()
-        base = self._key(target, "note") | {
-            "version": 1, "state": json.dumps({"text": text}), "kind": "note", "channel": incident_id, "mark": mark,
-            "updated_at": now, "created_at": known["created_at"] if known else now,
-        }  # fmt: skip
-        try:
-            if known is None or not await notes.find_note(incident_id, mark):
-                await self._store.upsert("posts", [base | {"status": "sending"}])
-                self._checkpoint("note.before_send")
-                await notes.add_note(incident_id, f"{text}\n[{mark}]")
-                self._checkpoint("note.after_send")
-        except IntegrationError as failed:
-            log.warning("the note for %s could not be written: %s", target, failed.message)
-            return
-        await self._store.upsert("posts", [base | {"status": "sent", "sent_version": 1, "sent_at": now}])
-        self._checkpoint("note.recorded")
+            channel=row["channel"], text=part.text, blocks=part.blocks, mark=row["mark"], thread_ts=thread_ts,
+            broadcast=part.broadcast,
+        )  # fmt: skip
 
     # --- rows ---------------------------------------------------------------------------------------------------
 
     async def _later(
-        self, row: Row, seconds: float | None, error: str | None, *, in_flight: bool = False, count: bool = True
-    ) -> None:
+        self, row: Row, seconds: float | None, error: str | None, *, in_flight: bool = False, count: bool = True,
+        outage: bool = False,
+    ) -> None:  # fmt: skip
         attempts = int(row["attempts"]) + (1 if count and row["status"] != "sending" else 0)
         wait = seconds if seconds is not None else BACKOFF_SECONDS[min(attempts, len(BACKOFF_SECONDS) - 1)]
         values: dict[str, Any] = self._at(wait)
@@ -456,9 +470,16 @@ class Outbox:
             # What may be out stays in flight until somebody has looked for it: also when the looking itself failed.
             unknown = row["status"] == "sending" and not row.get("looked")
             status = "sending" if (in_flight or unknown) and row["ts"] is None else "wanted"
-            since = row["failing_since_at"] or self._clock.now()
-            values |= {"attempts": attempts, "last_error": error, "status": status, "failing_since_at": since}
+            values |= {"attempts": attempts, "last_error": error, "status": status}
+            if outage:
+                values["failing_since_at"] = row["failing_since_at"] or self._clock.now()
         await self._set(row, values)
+
+    async def _give_up_for_now(self, row: Row, status: str, error: str) -> None:
+        """A person has to change something; until then nobody sees this card, which is an outage too."""
+        since = row["failing_since_at"] or self._clock.now()
+        values = {"status": status, "last_error": error, "failing_since_at": since}
+        await self._set(row, values | self._at(FAILED_AGAIN_SECONDS))
 
     def _at(self, seconds: float) -> dict[str, Any]:
         return {"next_attempt_at": self._clock.now() + timedelta(seconds=seconds)}
@@ -479,23 +500,16 @@ class Outbox:
     def _key(self, target: str, part: str) -> dict[str, Any]:
         return {"workspace_id": self._workspace_id, "target": target, "part": part}
 
-    # --- the form that this workspace takes ---------------------------------------------------------------------
 
-    async def form(self) -> Form:
-        """The form of blocks that this workspace takes, as far as is known."""
-        if self._form is None:
-            rows = await self._store.query(
-                "SELECT detail FROM notices WHERE workspace_id = :w AND id = 'slack:form'", {"w": self._workspace_id}
-            )
-            remembered = json.loads(rows[0]["detail"])["form"] if rows else "modern"
-            least = "classic" if self._limits.blocks == "classic" else "modern"
-            self._form = FORMS[max(FORMS.index(remembered), FORMS.index(least))]
-        return self._form
+def _same(after: CardState, before: CardState) -> bool:
+    """Whether two states say the same; the version is the outbox's own."""
+    return after.model_copy(update={"version": before.version}) == before
 
-    async def _remember_form(self, form: Form) -> None:
-        self._form = form
-        await self._store.upsert(
-            "notices",
-            [{"workspace_id": self._workspace_id, "id": "slack:form", "kind": "form", "detail": {"form": form},
-              "created_at": self._clock.now()}],
-        )  # fmt: skip
+
+def _call_of(row: Row) -> str:
+    """Which of Slack's limits counts for this row."""
+    return "post" if row["ts"] is None else "update"
+
+
+def _text_block(text: str) -> dict[str, Any]:
+    return {"type": "section", "text": plain_text(text, 2900)}

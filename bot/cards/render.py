@@ -62,6 +62,12 @@ def render(state: CardState, form: Form = "modern") -> Rendered:
     return Rendered(notification, made.card(told, policy, began), thread)
 
 
+def parts_of(state: CardState) -> frozenset[str]:
+    """The parts that have something to say; the others are absent from `render`."""
+    parts = {"card", *(name for name, _ in zip(("reply1", "reply2"), state.replies, strict=False))}
+    return frozenset(parts | ({"thread"} if details.sections(state) else set()))
+
+
 def reply_line(state: CardState, change_id: str) -> Line:
     """The new sentence for the channel; of a suspect that this card may no longer show, only that."""
     suspect = next((s for s in state.suspects if s.change_id == change_id), None)

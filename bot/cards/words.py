@@ -129,3 +129,4 @@ NO_LONGER_SHOWN = "The suspect named here is no longer shown: somebody who can r
 HELD_OUT = "held out for measurement"
 SHOW_MINE = "Show what I may see"
 SUMMARY_NOT_SHOWN = "it cites items that somebody who can read this channel may not see"
+NOT_SHOWN_HERE = "Not shown here any more: somebody who can read this channel may not see it."

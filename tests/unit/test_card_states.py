@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from bot.cards.actions import ActionValue
-from bot.cards.render import render
+from bot.cards.render import PARTS, parts_of, render
 from bot.cards.samples import BEGAN, LINKS, SUSPECTS, every_state, facts, incident, ranked, with_summary
 from bot.cards.state import CardState, StormPart, collecting, from_ranked
 from bot.types import Rejected
@@ -213,6 +213,14 @@ def test_the_thread_holds_every_item_with_its_mark() -> None:
     assert part is not None
     for item in ranked().evidence:
         assert f"|{item.mark}>" in str(part.blocks) or item.mark in str(part.blocks)
+
+
+def test_the_parts_that_speak_are_those_that_are_drawn() -> None:
+    for state in every_state().values():
+        told = state.model_copy(update={"replies": ("deploy-1",)})
+        for form in FORMS:
+            drawn = render(told, form)
+            assert parts_of(told) == {name for name in PARTS if drawn.part(name) is not None}
 
 
 def test_links_go_only_to_allowed_hosts() -> None:
