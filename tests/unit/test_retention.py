@@ -202,3 +202,19 @@ def test_at_the_shell(
     assert b"U0PRIYA" not in raw, "overwritten in the file and its log, not only unlinked"
     assert b"forgotten-" in raw
     assert b"privacy.forget" in raw
+
+
+def test_the_page_lists_every_table_with_its_rule() -> None:
+    page = (pathlib.Path(__file__).resolve().parents[2] / "docs" / "schema.md").read_text(encoding="utf-8")
+    told = {
+        tuple(cell.strip() for cell in line.split("|")[1:5]) for line in page.splitlines() if line.startswith("| `")
+    }
+    listed = {(table.strip("`"), setting, default) for table, _, setting, default in told}
+    for rule in RULES:
+        if rule.days == "expired":
+            continue
+        setting = "kept" if rule.days is None else f"`{rule.days}`"
+        default = "" if rule.days is None else str(DAYS[rule.days])
+        rows = [row for row in listed if row[0] == rule.table and row[1].startswith(setting)]
+        assert [row[2] for row in rows] == [default], rule
+    assert {row[0] for row in listed} == {rule.table for rule in RULES}
