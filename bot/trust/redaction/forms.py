@@ -11,11 +11,11 @@ from bot.trust.redaction.scan import MASK, Engine, compile_pattern
 _URL = r"://[^\s\"'<>\x00]++"
 _SCHEME = r"(?i)\b(?:bearer|basic|negotiate|ntlm)[ \t]++(?:token=)?+[\"']?+([A-Za-z0-9_\-.~+/=:|%*!]{6,})"
 _AUTHORIZATION = (
-    r"(?i)\bauthorization\\*+[\"']?+\]?+[ \t]*+[:=][ \t]*+\[?+\\*+[\"']?+([A-Za-z0-9\-]{2,24}[ \t]++)?+"
+    r"(?i)\bauthorization\\{0,8}+[\"']?+\]?+[ \t]*+[:=][ \t]*+\[?+\\{0,8}+[\"']?+([A-Za-z0-9\-]{2,24}[ \t]++)?+"
     r"([^\s\"',\x00\\\]]++)"
 )
 _DIGEST = r"(?i)\b(?:response|c?nonce|opaque|signature|credential)=[\"']?+([A-Za-z0-9_+/=.\-]{16,})"
-_COOKIES = r"(?i)\b(?:set-)?cookie\\*+[\"']?+\]?+[ \t]*+[:=][ \t]*+\\*+[\"']?+([^\n\x00\"']{3,})"
+_COOKIES = r"(?i)\b(?:set-)?cookie\\{0,8}+[\"']?+\]?+[ \t]*+[:=][ \t]*+\\{0,8}+[\"']?+([^\n\x00\"']{3,})"
 _COOKIE_PAIR = r"([A-Za-z0-9_.\-%]++)=([^;,\s\x00]{3,})"
 _COOKIE_ATTRIBUTES = frozenset(b"path domain expires max-age samesite version comment priority secure httponly".split())
 _JWT = r"\beyJ[A-Za-z0-9_\-]{8,}(?:\.[A-Za-z0-9_\-]{3,})*"
@@ -35,16 +35,16 @@ COMMANDS = "|".join(
         r"\b(?:sqlcmd|bcp|osql|isql)\b[^\n\x00]*?[ \t]-P[ \t]*+" + _VALUE,
         r"\b(?:smbclient|rpcclient|net|mount\.cifs|smbmap)\b[^\n\x00]*?[ \t]-U[ \t]++[^\s%\x00]{1,64}%([^\s\x00\"']{2,})",
         r"\bopenssl\b[^\n\x00]*?[ \t]-pass(?:in|out)?[ \t]++[\"']?pass:([^\s\x00\"']{2,})",
-        r"(?i)\bidentified[ \t]++(?:with[ \t]++[a-z0-9_']{1,40}[ \t]++)?by[ \t]++(?:password[ \t]++)?[\"']([^\n\x00\"']{2,})",
-        r"(?i)\bpassword[ \t]++'([^\n\x00']{2,})'",
-        r"(?i)\b(?:requirepass|masterauth)[ \t]++" + _VALUE,
-        r"(?i)\bmachine[ \t]++\S{1,200}[ \t\n]++login[ \t]++\S{1,200}[ \t\n]++password[ \t]++(\S{2,})",
-        r"(?i)\b(?:password|secret)[ \t]++[0-9][ \t]++([A-Za-z0-9$./]{8,})",
-        r"(?i)\bsnmp-server[ \t]++community[ \t]++(\S{3,})",
-        r"(?i)\b(?:auth[ \t]++(?:plain|login|cram-md5)|authenticate[ \t]++plain)[ \t]++([A-Za-z0-9+/=]{8,})",
-        r"(?i)\bnet[ \t]++user[ \t]++\S{1,64}[ \t]++([^\s/\x00]{4,64})[ \t]++/add",
-        r"\brabbitmqctl[ \t]++(?:add_user|change_password)[ \t]++\S{1,64}[ \t]++" + _VALUE,
-        r"\bhtpasswd[ \t]++-[A-Za-z]*b[A-Za-z]*[ \t]++\S{1,200}[ \t]++\S{1,64}[ \t]++" + _VALUE,
+        r"(?i:\bidentified[ \t]++(?:with[ \t]++[a-z0-9_']{1,40}[ \t]++)?by[ \t]++(?:password[ \t]++)?[\"']([^\n\x00\"']{2,}))",
+        r"(?i:\bpassword[ \t]++'([^\n\x00']{2,})')",
+        r"(?i:\b(?:requirepass|masterauth)[ \t]++)" + _VALUE,
+        r"(?i:\bmachine[ \t]++[^\s\x00]{1,200}[ \t\n]++login[ \t]++[^\s\x00]{1,200}[ \t\n]++password[ \t]++([^\s\x00]{2,}))",
+        r"(?i:\b(?:password|secret)[ \t]++[0-9][ \t]++([A-Za-z0-9$./]{8,}))",
+        r"(?i:\bsnmp-server[ \t]++community[ \t]++([^\s\x00]{3,}))",
+        r"(?i:\b(?:auth[ \t]++(?:plain|login|cram-md5)|authenticate[ \t]++plain)[ \t]++([A-Za-z0-9+/=]{8,}))",
+        r"(?i:\bnet[ \t]++user[ \t]++[^\s\x00]{1,64}[ \t]++([^\s/\x00]{4,64})[ \t]++/add)",
+        r"\brabbitmqctl[ \t]++(?:add_user|change_password)[ \t]++[^\s\x00]{1,64}[ \t]++" + _VALUE,
+        r"\bhtpasswd[ \t]++-[A-Za-z]*b[A-Za-z]*[ \t]++[^\s\x00]{1,200}[ \t]++[^\s\x00]{1,64}[ \t]++" + _VALUE,
         r"\becho[ \t]++(?:-n[ \t]++)?[\"']?([^\s\x00\"']{4,64})[\"']?[ \t]*+\|[ \t]*+(?:sudo[ \t]++-S|docker[ \t]++login|passwd|chpasswd)",
         r"\bvault[ \t]++login[ \t]++(?:-[^\s\x00]++[ \t]++)*([A-Za-z0-9._\-]{8,})",
     )

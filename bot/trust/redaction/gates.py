@@ -17,7 +17,7 @@ from bot.trust.redaction.views import ESCAPED
 _LINES_AFTER = 1
 _BLOCK_LINES = 120
 
-_ASSIGNED = names.CORE + r"[A-Za-z0-9_.\-]*+(?:\\*+[\"'`]?+[\])]?+[ \t]*+(?:[=:>,]|->)|[\"'>\r\n])"
+_ASSIGNED = names.CORE + r"[A-Za-z0-9_.\-]*+(?:\\{0,8}+[\"'`]?+[\])]?+[ \t]*+(?:[=:>,]|->)|[\"'>\r\n])"
 _FLAGGED = r"[ \t\n\"'\[,(]--?[a-z0-9_\-]*" + names.CORE + r"[a-z0-9_\-]*+[\"']?+,?+[ \t]"
 _SET = r"\b(?:set|config|put|add|export)[ \t][a-z0-9_.\-/:]*" + names.CORE + r"[a-z0-9_.\-]*+[ \t]"
 _SPOKEN = (
@@ -30,7 +30,7 @@ _FORMS = (
     r"|\$(?:2[abxy]|1|5|6|y|gy|argon2[a-z]*|apr1|pbkdf2[a-z0-9\-]*|scrypt)\$|identified[ \t]|snmp-server|[ \t]-[puaw][ \t\"']|[ \t]-p[^\s]|--(?:proxy-)?user|kind[\"']?:[ \t]*[\"']?secret"
     r"|requirepass|masterauth|auth(?:enticate)?[ \t]+(?:plain|login|cram)|bearer[ \t]|basic[ \t]|negotiate[ \t]|ntlm[ \t]|pass(?:in|out)?[ \t]+[\"']?pass:|rabbitmqctl|htpasswd|\bnet[ \t]+user|sudo[ \t]+-s|vault[ \t]+login"
     r"|[ \t]/[ \t]+[\"'`]?[^\s\x00]{6}|^[a-z0-9_.*\-]++:(?:[0-9]{2,5}|\*):[^\s:]*:[^\s:]*:[^\s:]"
-    r"|(?:phone|tel|telephone|mobile|cell|call|callback|fax|whatsapp|sms|msisdn|contact|handy|telefon)[a-z_ \-]*[\"']?[ \t]*[:=]?[ \t]*(?:is |at |on |me )?[\"']?[+(]?[0-9][0-9 ()./\-]{5}"
+    r"|(?:phone|tel|telephone|mobile|cell|call|callback|fax|whatsapp|sms|msisdn|contact|handy|telefon)[a-z_ \-]{0,16}[\"']?[ \t]*[:=]?[ \t]*(?:is |at |on |me )?[\"']?[+(]?[0-9][0-9 ()./\-]{5}"
     r"|\b(?:ssn|itin|social[ _-](?:security|insurance)|nhs|steuer[a-z\-]*|idnr|tin|tax[ _-]?(?:id|file)|bsn|burgerservicenummer|sofi|pesel|personnummer|pnr|cpf|aadhaa?r|uidai"
     r"|pan|sin|tfn|cpr|fnr|f[^ ]{1,2}dselsnummer|nif|contribuinte|ppsn?|sa[ _-]?id|id[ _-]?(?:number|no))\b[^a-z0-9\n\x00]*(?:is|nr|no|number)?[^a-z0-9\n\x00]*[0-9a-z]"
 )
@@ -48,7 +48,7 @@ _NUMBERS = (
     r"|[12] ?[0-9]{2} ?[0-9]{2} ?[0-9][0-9AB] ?[0-9]{3} ?[0-9]{3} ?[0-9]{2}[^0-9]|[2-9][0-9]{3} [0-9]{4} [0-9]{4}|\([0-9]{3}\) ?[0-9]{3})"
 )
 _GENERATED = r"[0-9][A-Za-z]*[G-Zg-z][A-Za-z]*[0-9]+[A-Za-z]*[G-Zg-z][A-Za-z]*[0-9]"
-_LONG_BLOCK = r"(?i)private key|putty-user|kind\\*+[\"']?+[ \t]*+:[ \t]*+\\*+[\"']?+secret\b"
+_LONG_BLOCK = r"(?i)private key|putty-user|kind\\{0,8}+[\"']?+[ \t]*+:[ \t]*+\\{0,8}+[\"']?+secret\b"
 _SHORT_BLOCK = r"[|>][+\-]?[ \t]*\r?$|\{[ \t]*\r?$"
 
 

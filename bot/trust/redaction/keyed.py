@@ -19,17 +19,19 @@ def foreign(words: str) -> str:
 _NAME_BYTES = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-"
 _LONGEST_NAME = 80
 _LONGEST_VALUE = 16_384
+_LONGEST_BARE = 8_192
+_MOST_NESTED = 8
 
-_ASSIGN = r"(?i)" + names.CORE + r"[A-Za-z0-9_.\-]*+(?:\\*+[\"'`])?+[\])]?+[ \t]*+(?:=>|:=|->|==|=|:)[ \t]*+"
+_ASSIGN = r"(?i)" + names.CORE + r"[A-Za-z0-9_.\-]*+(?:\\{0,8}+[\"'`])?+[\])]?+[ \t]*+(?:=>|:=|->|==|=|:)[ \t]*+"
 _CALL = r"(?i)[\"']([A-Za-z0-9_.\-]*" + names.CORE + r"[A-Za-z0-9_.\-]*+)[\"'][ \t]*+,[ \t]*+[\"']"
 _FLAG = r"(?i)[ \t\n\"'\[,(]--?[A-Za-z0-9_\-]*" + names.CORE + r"[A-Za-z0-9_\-]*+[\"']?+(?:,[ \t]*+)?+[ \t]+"
 _SETTING = (  # `npm config set //host/:_authToken x`, `aws configure set aws_secret_access_key x`
     r"(?i)\b(?:set|config|put|add|export)[ \t]+[A-Za-z0-9_.\-/:]*" + names.CORE + r"[A-Za-z0-9_.\-]*+[ \t]++"
 )
 _PAIR = (
-    r"(?i)\b(?:name|key|id)(?:\\*+[\"'])?+[ \t]*+[:=][ \t]*+(?:\\*+[\"'])?+"
-    r"([A-Za-z0-9_.\-]++)(?:\\*+[\"'])?+[ \t]*+,?+[ \t]*+(?:\r?\n[ \t\-]*+)?+(?:\\*+[\"'])?+"
-    r"(?:value|val|string_?value|content)(?:\\*+[\"'])?+[ \t]*+[:=][ \t]*+"
+    r"(?i)\b(?:name|key|id)(?:\\{0,8}+[\"'])?+[ \t]*+[:=][ \t]*+(?:\\{0,8}+[\"'])?+"
+    r"([A-Za-z0-9_.\-]++)(?:\\{0,8}+[\"'])?+[ \t]*+,?+[ \t]*+(?:\r?\n[ \t\-]*+)?+(?:\\{0,8}+[\"'])?+"
+    r"(?:value|val|string_?value|content)(?:\\{0,8}+[\"'])?+[ \t]*+[:=][ \t]*+"
 )
 _VARIABLE = r"(?i)\bvariable[ \t]+\"([A-Za-z0-9_.\-]++)\"[ \t]*+\{[^{}\x00]*?\bdefault[ \t]*+=[ \t]*+"
 _ELEMENT = r"(?i)<([A-Za-z0-9_.:\-]*" + names.CORE + r"[A-Za-z0-9_.\-]*+)(?:[ \t][^<>\n\x00]*+)?+>([^<>\n\x00]++)</"
@@ -117,10 +119,11 @@ def _bare(text: bytes, start: int, hard: int, stops: bytes) -> Value | None:
     table = _MARKS.get(stops)
     if table is None:
         table = _MARKS[stops] = bytes(1 if char in stops else 0 for char in range(256))
+    hard = min(hard, start + _LONGEST_BARE)
     chunk = text[start:hard]
     # A short look first: most values are short, and a translation finds the first stop without a loop.
-    end = chunk[:256].translate(table).find(1)
-    if end < 0 and len(chunk) > 256:
+    end = chunk[:128].translate(table).find(1)
+    if end < 0 and len(chunk) > 128:
         end = chunk.translate(table).find(1)
     chunk = chunk[: end if end >= 0 else len(chunk)].rstrip(b",;.:\\")
     while chunk[-1:] in _CLOSERS and _CLOSERS[chunk[-1:]] not in chunk:
@@ -201,8 +204,14 @@ class KeyedValues:
             yield from _value(text, spans[0][1], names.Reading(names.PASSWORD, "password"), b"\n")
 
     def _assignments(self, text: bytes) -> Iterator[Candidate]:
+        nested = previous = 0
         for spans in self._assign.spans(text):
             start, at = spans[0]
+            # `key=key=key=…` has a value as long as the line at each of its names: the first few are enough.
+            nested = nested + 1 if start <= previous + 1 else 0
+            previous = at
+            if nested > _MOST_NESTED:
+                continue
             label = text[start:at].rstrip(b" \t=:>-").rstrip(b"\\\"'`])")
             name = name_before(text, start, start + len(label))
             reading = names.read(name.decode("latin-1"))

@@ -49,13 +49,20 @@ class Sentences:
 
     def __init__(self, engine: Engine) -> None:
         self._nouns = compile_pattern(_NOUNS, engine)
+        self._odd = compile_pattern(r"[0-9!#$%^&*+~?@|\"'`:]|[a-z][A-Z]", engine)
         self._slashed = compile_pattern(_SLASHED, engine)
         self._quoted = compile_pattern(_QUOTED, engine)
         self._number = compile_pattern(_NUMBER, engine)
 
     def __call__(self, text: bytes) -> Iterator[Candidate]:
+        odd = -1
         for spans in self._nouns.spans(text):
             start, end = spans[1][0], spans[0][1]
+            if odd < end and odd < len(text):
+                further = self._odd.find(text, end)
+                odd = further[0][0] if further is not None else len(text)
+            if odd > end + _WINDOW and not spans[1][1] - spans[1][0] == 4:  # "seed" alone needs no odd character
+                continue
             if text[end : end + 1] not in _AFTER_NOUN or (start and text[start - 1] in b"-./\"'"):
                 continue
             noun = text[slice(*spans[1])].lower()

@@ -101,8 +101,10 @@ class _Backtracking:
     """The standard library's engine."""
 
     def __init__(self, source: bytes) -> None:
-        # "Anything on the line" is bounded here, so that a line of many first words is not walked once for each.
-        self._compiled = re.compile(source.replace(rb"[^\n\x00]*?", rb"[^\n\x00]{0,1000}?"))
+        # "Anything on the line" and long names are bounded here, so that a line of many beginnings of a match is not
+        # walked to its end once for each of them.
+        source = source.replace(rb"[^\n\x00]*?", rb"[^\n\x00]{0,1000}?").replace(b"]*+", b"]{0,400}+")
+        self._compiled = re.compile(source)
 
     def spans(self, text: bytes) -> Iterator[Spans]:
         return (found.regs for found in self._compiled.finditer(text))

@@ -20,7 +20,7 @@ for _chars, _class in (
 CLASSES = bytes(_CLASSES)
 
 HEX = b"0123456789abcdefABCDEF"
-MAX_VALUE = 4096
+MAX_VALUE = 160
 """Values are judged by their first so many characters."""
 
 # Whole-value shapes; each runs on one value of bounded length, with nothing to backtrack into.

@@ -109,17 +109,21 @@ class VendorFormats:
 
     def __call__(self, text: bytes) -> Iterator[Candidate]:
         done = 0
+        tried: dict[int, int] = {}
         for spans in self._literals.spans(text):
             at = spans[0][0]
             if at < done:
                 continue
             index = next(i for i in range(len(FORMATS)) if spans[i + 1][0] >= 0)
+            if at < tried.get(index, 0):
+                continue
             left, right = text[max(0, at - _REACH) : at], text[at : at + _LONGEST]
             begin = at - (len(left) - len(left.rstrip(_TOKEN_BYTES)))
             token = text[begin : at + len(right) - len(right.lstrip(_TOKEN_BYTES))]
             kind, pattern = self._formats[index]
             inside = pattern.find(token)
             if inside is None:
+                tried[index] = begin + len(token)  # no other place of this token fits either
                 continue
             start = begin + inside[0][0]
             if start and text[start - 1 : start].isalnum() and kind not in _GLUED:

@@ -94,15 +94,15 @@ class View:
 
 
 _ESCAPES = (
-    r"\\+u00([0-9A-Fa-f]{2})|\\+x([0-9A-Fa-f]{2})|%([0-9A-Fa-f]{2})"
-    r"|&(quot|amp|lt|gt|apos|#[0-9]{1,3}|#[xX][0-9A-Fa-f]{1,2});|\\+([\"'/])"
+    r"\\{1,8}u00([0-9A-Fa-f]{2})|\\{1,8}x([0-9A-Fa-f]{2})|%([0-9A-Fa-f]{2})"
+    r"|&(quot|amp|lt|gt|apos|#[0-9]{1,3}|#[xX][0-9A-Fa-f]{1,2});|\\{1,8}([\"'/])"
     # left out: colour codes, invisible characters, `" + "` between two literals, a continued line
     r"|\x1b\[[0-9;?]*+[ -/]*+[@-~]|\x01+"
     r"|\"[ \t\r\n]*+[+.&][ \t\r\n]*+\"|'[ \t\r\n]*+[+.&][ \t\r\n]*+'|[\"'][ \t]*+\\\n[ \t]*+[\"']"
     r"|\\\r?\n[ \t]*+|=\r?\n"
 )
 ESCAPED = (
-    r"\\+u00[2-7]|\\+x[2-7]|%(?:2[DdEe5]|[3-7][0-9A-Fa-f])|&(?:quot|amp|lt|gt|apos|#[0-9xX])|\x1b\[|\x01"
+    r"\\{1,8}u00[2-7]|\\{1,8}x[2-7]|%(?:2[DdEe5]|[3-7][0-9A-Fa-f])|&(?:quot|amp|lt|gt|apos|#[0-9xX])|\x1b\[|\x01"
     r"|[\"'][ \t\r\n]*+\+|\"[ \t]*+[.&][ \t]*+\"|'[ \t]*+[.&][ \t]*+'|\\\r?\n"
 )
 """Where an escape may hide a name or a value. (Quotes with a backslash hide nothing: the detectors read them.)"""
@@ -130,31 +130,34 @@ class Unescaper:
         return view if view is not None and view.data else None
 
     def _round(self, data: bytes) -> View | None:
-        pieces: list[bytes] = []
-        starts: list[npt.NDArray[np.int64]] = []
-        ends: list[npt.NDArray[np.int64]] = []
-        at = 0
+        begins: list[int] = []
+        stops: list[int] = []
+        codes: list[int] = []
         for spans in self._escapes.spans(data):
             begin, end = spans[0]
-            pieces.append(data[at:begin])
-            starts.append(np.arange(at, begin))
-            ends.append(np.arange(at + 1, begin + 1))
-            at = end
-            code = _decoded(data, spans)
-            if code is not None:
-                pieces.append(bytes((code,)))
-                starts.append(np.array([begin]))
-                ends.append(np.array([end]))
-        if not pieces:
+            begins.append(begin)
+            stops.append(end)
+            codes.append(_decoded(data, spans))
+        if not begins:
             return None
-        pieces.append(data[at:])
-        starts.append(np.arange(at, len(data)))
-        ends.append(np.arange(at + 1, len(data) + 1))
-        return View(b"".join(pieces), np.concatenate(starts), np.concatenate(ends))
+        first, last, code = np.array(begins), np.array(stops), np.array(codes)
+        depth = np.zeros(len(data) + 1, np.int8)
+        depth[first] += 1
+        depth[last] -= 1
+        kept = np.cumsum(depth[:-1], dtype=np.int8) == 0
+        chars = np.frombuffer(data, np.uint8).copy()
+        stands = code >= 0
+        # What an escape stands for takes the place of its first character.
+        kept[first[stands]] = True
+        chars[first[stands]] = code[stands]
+        starts = np.flatnonzero(kept)
+        ends = starts + 1
+        ends[np.searchsorted(starts, first[stands])] = last[stands]
+        return View(chars[kept].tobytes(), starts, ends)
 
 
-def _decoded(data: bytes, spans: Spans) -> int | None:
-    """The byte that an escape stands for; None: it stands for nothing and is left out."""
+def _decoded(data: bytes, spans: Spans) -> int:
+    """The byte that an escape stands for; -1: it stands for nothing and is left out."""
     for group in (1, 2, 3):  # \\u0041, \\x41, %41
         begin, end = spans[group]
         if begin >= 0:
@@ -168,7 +171,7 @@ def _decoded(data: bytes, spans: Spans) -> int | None:
         code = int(entity[2:], 16) if entity[1:2] in b"xX" else int(entity[1:])
         return code if 2 < code < 256 else 0x7F
     begin, _ = spans[5]
-    return data[begin] if begin >= 0 else None
+    return data[begin] if begin >= 0 else -1
 
 
 def decoded_base64(token: bytes) -> bytes | None:
