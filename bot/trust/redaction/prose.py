@@ -61,7 +61,7 @@ class Sentences:
             if odd < end and odd < len(text):
                 further = self._odd.find(text, end)
                 odd = further[0][0] if further is not None else len(text)
-            if odd > end + _WINDOW and not spans[1][1] - spans[1][0] == 4:  # "seed" alone needs no odd character
+            if odd > end + _WINDOW and spans[1][1] - spans[1][0] != 4:  # "seed" alone needs no odd character
                 continue
             if text[end : end + 1] not in _AFTER_NOUN or (start and text[start - 1] in b"-./\"'"):
                 continue
