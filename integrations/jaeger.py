@@ -8,9 +8,10 @@ JSON type, `errors` beside `data`. Source: https://www.jaegertracing.io/docs/lat
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 from integrations.asking import Access, Names, Part, ask_parts
@@ -32,13 +33,14 @@ from integrations.records import (
 
 SERVICES_ASKED = 3
 """The alerting service and its nearest neighbours: their traces hold the spans of what they call."""
-SLICES = 6
-"""Some storages answer the newest traces first, so one query over a busy window would see only its last seconds."""
+CUTS = (timedelta(minutes=6), timedelta(minutes=2), timedelta(0))
+"""Where the incident's window is cut, before the trigger: some storages answer the newest traces first, so that one
+query over a busy window would see only its last seconds; and the last minutes before the alert say most."""
 TRACES = 100
 """Traces of one query."""
 SPANS = 60_000
 """Spans of one window that are kept."""
-AT_ONCE = 8
+AT_ONCE = 4
 LOOKBACK = timedelta(hours=1)
 ATTRIBUTES = 40
 _KEPT = (
@@ -102,6 +104,7 @@ class Jaeger:
         self._access = access
         self._link = f"{(link_url or url).rstrip('/')}/trace/{{trace_id}}"
         self._at_once = asyncio.Semaphore(AT_ONCE)
+        self._parsing = asyncio.Lock()
         timeout = 0.9 * deadline_seconds
         headers = {"Accept": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {})
         self._api = Api(
@@ -117,23 +120,33 @@ class Jaeger:
         await self._api.aclose()
 
     async def fetch(self, question: Question) -> Findings:
-        """Raises Unavailable, Denied or Malformed when nothing could be read."""
+        """Raises Unavailable, Denied or Malformed when nothing could be read.
+
+        The queries start in order of worth (the incident's window, the hour before, neighbours, the day and the week
+        before), and what has come at the deadline is kept.
+        """
         names = Names(question.services, "otel")
-        parts = [Part("traces", self._window(question, names))]
-        for baseline in question.baselines:
+        until = asyncio.get_running_loop().time() + 0.85 * self.deadline_seconds
+        parts = [Part("traces", self._window(question, names, until))]
+        for at, baseline in enumerate(question.baselines):
             back = _in_words(question.window.start - baseline.start)
-            parts.append(Part(f"traces {back} before", self._baseline(question, baseline, names)))
+            slices = _sliced(baseline, [baseline.start + (baseline.end - baseline.start) / 2] if at == 0 else [])
+            parts.append(Part(f"traces {back} before", self._baseline(question, baseline, slices, names, until)))
         parts.append(Part("dependencies", self._dependencies(question, names)))
         return await ask_parts(self.name, parts, 0.95 * self.deadline_seconds)
 
-    async def _window(self, question: Question, names: Names) -> Findings:
-        read = await self._read(question.services[:SERVICES_ASKED], question.window, names, SLICES)
-        service = question.services[0].name if question.services else None
+    async def _window(self, question: Question, names: Names, until: float) -> Findings:
+        triggered_at = question.incident.triggered_at
+        slices = _sliced(question.window, [triggered_at - before for before in CUTS])
+        first, *others = question.services[:SERVICES_ASKED] or [None]
+        read = await self._read(
+            [(first, one) for one in slices if first] + [(one, question.window) for one in others if one], names, until
+        )
         notes = []
         if read.partial:
-            notes.append(f"{self.name}: traces are partial (some of its answers were errors)")
+            notes.append(f"{self.name}: traces are partial (some of its answers were errors or late)")
         if not read.spans:
-            notes.append(f"{self.name}: no traces of {service or 'any service'} in the window")
+            notes.append(f"{self.name}: no traces of {first.name if first else 'any service'} in the window")
         elif read.full:
             notes.append(f"{self.name}: traces are a sample (at most {TRACES} a query)")
         return Findings(
@@ -144,8 +157,10 @@ class Jaeger:
             notes=tuple(notes),
         )
 
-    async def _baseline(self, question: Question, window: Window, names: Names) -> Findings:
-        read = await self._read(question.services[:SERVICES_ASKED], window, names, 2)
+    async def _baseline(
+        self, question: Question, window: Window, slices: Sequence[Window], names: Names, until: float
+    ) -> Findings:
+        read = await self._read([(one, part) for one in question.services[:1] for part in slices], names, until)
         if not read.spans:
             return Findings()
         healthy = Baseline(window, self._batched(read.spans.values()), self._batched(read.logs))
@@ -164,24 +179,34 @@ class Jaeger:
                 edges.add((names.ours(caller) or caller, names.ours(callee) or callee))
         return Findings(edges=frozenset(edges), edge_readers=self._access.readers)
 
-    async def _read(self, services: Iterable[ServiceNames], window: Window, names: Names, slices: int) -> Read:
-        """The traces of some services in a window: the first service's in `slices` queries, the others' in fewer."""
-        calls = []
-        for at, service in enumerate(services):
-            for theirs in names.theirs(service):
-                for part in _sliced(window, slices if at == 0 else max(1, slices // 3)):
-                    calls.append(self._query(theirs, part, names))
-        whole_window = Read()
-        answers = await asyncio.gather(*calls, return_exceptions=True)
-        failed = [one for one in answers if isinstance(one, BaseException)]
-        for error in failed:
-            if len(failed) == len(answers) or not isinstance(error, IntegrationError):
-                raise error
-        for read in answers:
-            if isinstance(read, Read):
-                whole_window.add(read)
-        whole_window.partial |= bool(failed)
-        return whole_window
+    async def _read(self, asked: Sequence[tuple[ServiceNames, Window]], names: Names, until: float) -> Read:
+        """The traces of some services in some windows, as far as they have come by `until` (the loop's time)."""
+        tasks = [
+            asyncio.create_task(self._query(theirs, window, names))
+            for service, window in asked
+            for theirs in names.theirs(service)
+        ]
+        try:
+            if tasks:
+                await asyncio.wait(tasks, timeout=max(0.0, until - asyncio.get_running_loop().time()))
+        finally:
+            for task in tasks:
+                task.cancel()
+            answers = await asyncio.gather(*tasks, return_exceptions=True)
+        every = Read()
+        failed: list[BaseException] = []
+        for answer in answers:
+            if isinstance(answer, Read):
+                every.add(answer)
+            elif isinstance(answer, IntegrationError | asyncio.CancelledError):
+                failed.append(answer)
+            else:
+                raise answer
+        if failed and len(failed) == len(answers):
+            late = Unavailable(self.name, f"no answer in {0.85 * self.deadline_seconds:.3g} s")
+            raise next((one for one in failed if isinstance(one, IntegrationError)), late)
+        every.partial |= bool(failed)
+        return every
 
     async def _query(self, service: str, window: Window, names: Names) -> Read:
         params = {
@@ -192,8 +217,10 @@ class Jaeger:
         }
         async with self._at_once:
             answer = await self._api.answer("api/traces", params)
-        # Thousands of spans: in a thread, so that the event loop goes on answering.
-        return await asyncio.to_thread(self._parse, answer.body, names)
+        # Thousands of spans: in a thread, so that the event loop goes on answering, and in one at a time, so that it
+        # has its turn beside them.
+        async with self._parsing:
+            return await asyncio.to_thread(self._parse, answer.body, names)
 
     def _parse(self, body: bytes, names: Names) -> Read:
         data, partial = _enveloped(self.name, parse_json(self.name, body))
@@ -323,9 +350,10 @@ def _logs(raw: Mapping[str, Any], span: Span) -> Iterable[LogRecord]:
         )  # fmt: skip
 
 
-def _sliced(window: Window, count: int) -> list[Window]:
-    step = (window.end - window.start) / count
-    return [replace(window, start=window.start + at * step, end=window.start + (at + 1) * step) for at in range(count)]
+def _sliced(window: Window, cuts: Iterable[datetime]) -> list[Window]:
+    """The window cut at those of these moments that lie inside it, the latest part first."""
+    edges = [window.start, *sorted(at for at in cuts if window.start < at < window.end), window.end]
+    return [Window(start, end) for start, end in pairwise(edges)][::-1]
 
 
 def _in_words(back: timedelta) -> str:

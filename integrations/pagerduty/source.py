@@ -245,7 +245,8 @@ class PagerDuty:
         key (the entry's id) drops repeats. Windows of at most six hours bound the memory; one that holds more than
         the 10,000 entries that paging reaches is halved.
         """
-        start, end = since - OVERLAP, self._now()
+        # PagerDuty is asked in whole seconds: the second that runs belongs to the last window.
+        start, end = since - OVERLAP, (self._now() + timedelta(microseconds=999_999)).replace(microsecond=0)
         while start < end:
             until = min(start + FIRST_WINDOW, end)
             entries = await self._entries(start, until)

@@ -155,6 +155,14 @@ async def test_a_window_with_more_entries_than_paging_reaches_is_halved(local, m
     assert [signal.delivery_key for signal in signals] == [f"R{m}" for m in range(360)]
 
 
+async def test_the_second_that_runs_is_asked_for_too(local):
+    served, source = local
+    source._now = lambda: NOW + timedelta(milliseconds=1)
+    served.answer = lambda asked: (200, {}, b'{"log_entries": [], "more": false}')
+    assert [signal async for signal in source.transitions(NOW)] == []
+    assert "until=2026-11-23T14%3A10%3A01Z" in served.asked[0].target
+
+
 async def test_a_second_with_more_entries_than_that_is_said_and_not_skipped(local, monkeypatch):
     served, source = local
     monkeypatch.setattr("integrations.pagerduty.rest.REACH", 100)
