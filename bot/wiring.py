@@ -85,7 +85,12 @@ from integrations.slack import (
 
 log = logging.getLogger(__name__)
 
-PUBLIC_HOSTS = ("https://slack.com", "https://api.pagerduty.com", "https://api.github.com", "https://api.openai.com")
+SLACK_HOSTS = (
+    "https://slack.com", "https://hooks.slack.com",
+    "https://wss-primary.slack.com", "https://wss-backup.slack.com", "https://wss-mobile.slack.com",
+)  # fmt: skip
+"""The Web API, private answers, and where `apps.connections.open` sends Socket Mode."""
+PUBLIC_HOSTS = (*SLACK_HOSTS, "https://api.pagerduty.com", "https://api.github.com", "https://api.openai.com")
 """Addresses that the code knows by itself; they must resolve to public ones."""
 
 

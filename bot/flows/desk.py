@@ -215,7 +215,8 @@ class IncidentDesk:
         now = self._parts.clock.now()
         await self._label(incident_id, by, version, rank, suspect, now, cause="change")
         telemetry.counter(telemetry.SUSPECT_LABELS).add(1, {"sitrep.label": "right"})
-        await self._edit(incident_id, partial(_confirmed, change_id=suspect.change_id, by=by, at=now))
+        role = await self._role(incident_id, by)
+        await self._edit(incident_id, partial(_confirmed, change_id=suspect.change_id, by=role, at=now))
         return suspect.summary
 
     async def was_not(self, incident_id: str, by: str, version: int, mark: str) -> tuple[str, datetime]:
@@ -225,7 +226,8 @@ class IncidentDesk:
         now = self._parts.clock.now()
         await self._label(incident_id, by, version, rank, suspect, now, ruled_out=suspect.change_id)
         telemetry.counter(telemetry.SUSPECT_LABELS).add(1, {"sitrep.label": "wrong"})
-        await self._edit(incident_id, partial(_ruled_out, change_id=suspect.change_id, by=by, at=now))
+        role = await self._role(incident_id, by)
+        await self._edit(incident_id, partial(_ruled_out, change_id=suspect.change_id, by=role, at=now))
         return suspect.summary, now + timedelta(seconds=UNDO_SECONDS)
 
     async def undo_was_not(self, incident_id: str, by: str, mark: str) -> bool:
@@ -285,6 +287,12 @@ class IncidentDesk:
         if incident is None or not await self._views.may_see(incident, await self._principals.principal(by)):
             raise NotPermitted(f"no incident {incident_id!r} that you may see")
         return incident
+
+    async def _role(self, incident_id: str, by: str) -> str:
+        """How the card names somebody: by the owning team if they are in it, else not at all; never by their name."""
+        found = await self._book.ranked(incident_id)
+        owner = found[0].owner if found else None
+        return owner if owner and owner in (await self._principals.principal(by)).groups else ""
 
     async def _triage_id(self, incident_id: str) -> str:
         row = await self._book.triage_row(incident_id)

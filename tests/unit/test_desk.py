@@ -119,6 +119,16 @@ async def test_the_latest_vote_of_a_person_counts_and_stands_on_the_card(bench):
     assert (card["helpful"], card["not_helpful"]) == (0, 1)
 
 
+async def test_the_card_names_a_team_and_never_a_person(bench):
+    for owner, shown in (("payments", "payments"), (None, ""), ("web", "")):
+        found = (await bench.book.ranked("P1"))[0].model_copy(update={"owner": owner})
+        await bench.book.write_triage("P1", 1, {"ranked": found.model_dump_json()})
+        await bench.desk.was_not("P1", "U1", 1, "e1")
+        assert [one["by"] for one in (await bench.card())["ruled_out"]] == [shown]
+        assert "U1" not in json.dumps(await bench.card())
+        await bench.desk.undo_was_not("P1", "U1", "e1")
+
+
 async def test_it_was_not_promotes_the_next_suspect_and_can_be_undone_for_ten_minutes(bench):
     name, until = await bench.desk.was_not("P1", "U1", 1, "e1")
     assert name == "deploy 1"
