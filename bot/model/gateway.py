@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import Any
@@ -32,6 +33,8 @@ from bot.store import Store, Transaction
 from bot.store.values import ulid
 from bot.types import ModelOutcome, Usage
 from integrations.ports import Completion, ModelEndpoint
+
+log = logging.getLogger(__name__)
 
 
 class _RateUsedUp(Exception):
@@ -74,6 +77,7 @@ class Gateway:
         self._cache = cached or cache.Cache(clock)
         self._attempts = Attempts(clock, self._limits, jitter or random.Random())
         self._guards: dict[str, Guards] = {}
+        self._books: dict[str, asyncio.Task[None]] = {}
 
     def pin(self, use: Use) -> Pin | None:
         """The pin that is asked first for a use; None when no model is configured for it."""
@@ -93,8 +97,10 @@ class Gateway:
         }
 
     async def aclose(self) -> None:
+        """Refuse who waits, and finish the books."""
         for guards in self._guards.values():
             await guards.admission.aclose()
+        await self.settled()
 
     async def recover(self, workspace_id: str, living: frozenset[str]) -> int:
         """At start-up: settle what dead workflows left open, at its full amount. Returns how many reservations."""
@@ -107,6 +113,8 @@ class Gateway:
         """What became of an answer: released, rejected with its reason, superseded."""
         labels = {telemetry.USE: use, telemetry.MODEL: usage.model, telemetry.PROMPT: usage.prompt}
         telemetry.counter(telemetry.MODEL_OUTCOMES).add(1, {**labels, telemetry.OUTCOME: outcome})
+        if books := self._books.get(usage.call_id):
+            await asyncio.wait([books])
         if usage.call_id:
             await transcript.conclude(self._store, workspace_id, usage.call_id, outcome, reason)
 
@@ -138,7 +146,7 @@ class Gateway:
         record = CallRecord(ulid(self._clock.now()), call, self._clock.now())
         wanted = self._cache_key(pin, call)
         if wanted and (kept := self._cache.get(wanted)):
-            return await self._from_cache(pin, record, kept)
+            return self._from_cache(pin, record, kept)
         run = self._run(pin, record, deadline)
         ended: Ended | None = Ended("deadline", "the model did not answer in time")
         try:
@@ -149,13 +157,13 @@ class Gateway:
             if run.reservation is None:
                 ended = Ended("not_admitted", "the model was busy until the deadline")
         except asyncio.CancelledError:
-            await asyncio.shield(self._settle(run, ended, self._clock.monotonic() - began))
+            self._settle(run, ended, self._clock.monotonic() - began)
             raise
         except Ended as why:
             ended = why
         except NotAdmitted as full:
             ended = Ended("not_admitted", str(full))
-        reply = await self._settle(run, ended, self._clock.monotonic() - began)
+        reply = self._settle(run, ended, self._clock.monotonic() - began)
         if wanted and isinstance(reply, Answer) and run.completion is not None:
             self._cache.put(wanted, run.completion)
         return reply
@@ -247,14 +255,9 @@ class Gateway:
         except OverCeiling as over:
             raise Ended("budget", over.reason) from over
 
-    async def _settle(self, run: Run, ended: Ended | None, seconds: float) -> Reply:
-        """One transaction: settlement, correction of the rate, the record."""
-        if run.pending is not None:
-            with contextlib.suppress(OverCeiling, _RateUsedUp):
-                late = await run.pending
-                run.reservation = late if isinstance(late, Reservation) else run.reservation
-        call, now = run.record.call, self._clock.now()
-        done, cost = run.completion, run.cost_usd()
+    def _settle(self, run: Run, ended: Ended | None, seconds: float) -> Reply:
+        """The reply; its books are written behind it. Who dies in between has reserved enough."""
+        call, done = run.record.call, run.completion
         if done is not None:
             run.record.fingerprint = done.fingerprint
             measures.watch_fingerprint(run.guards, run.pin, done)
@@ -266,29 +269,55 @@ class Gateway:
             tokens_in=done.tokens_in if done else 0,
             tokens_cached=done.tokens_cached if done else 0,
             tokens_out=done.tokens_out if done else 0,
-            cost_usd=cost,
+            cost_usd=run.cost_usd(),
             latency_seconds=round(seconds, 6),
             attempts=run.attempts,
             call_id=run.record.id,
         )
-        outcome: ModelOutcome = ended.outcome if ended else "rejected"
-        reason = ended.reason if ended else transcript.NOT_CHECKED
+        reply = Refusal(ended.outcome, ended.reason, usage) if ended else Answer(done.text if done else "", usage)
+        self._behind(usage.call_id, self._write_books(run, reply, usage))
+        measures.settled(call, usage)
+        return reply
 
+    def _behind(self, call_id: str, books: Coroutine[Any, Any, None]) -> None:
+        """Write something behind the reply; `conclude` and `aclose` wait for it."""
+        task = asyncio.get_running_loop().create_task(books)
+        self._books[call_id] = task
+
+        def done(ended: asyncio.Task[None]) -> None:
+            self._books.pop(call_id, None)
+            if not ended.cancelled() and (failed := ended.exception()):
+                log.error("the books of model call %s were not written: %s", call_id, type(failed).__name__)
+
+        task.add_done_callback(done)
+
+    async def _write_books(self, run: Run, reply: Reply, usage: Usage) -> None:
+        """One transaction: settlement, correction of the rate, the record."""
+        if run.pending is not None:
+            with contextlib.suppress(OverCeiling, _RateUsedUp):
+                late = await run.pending
+                run.reservation = late if isinstance(late, Reservation) else run.reservation
+        done, now = run.completion, self._clock.now()
+        outcome: ModelOutcome = reply.outcome if isinstance(reply, Refusal) else "rejected"
+        reason = reply.reason if isinstance(reply, Refusal) else transcript.NOT_CHECKED
         written = self._rows(run.record, usage, outcome, reason)
 
         def work(tx: Transaction) -> None:
             if run.reservation is not None:
-                spend.settle(tx, run.reservation, cost, self._ceilings, now)
+                spend.settle(tx, run.reservation, usage.cost_usd, self._ceilings, now)
             if done is not None:
                 spare = run.tokens - done.tokens_in - done.tokens_out
                 rate.correct(tx, run.pin.endpoint, self._limits.rates, spare, now_seconds=now.timestamp())
             written.write(tx)
 
         await self._store.transaction(work)
-        measures.settled(call, usage)
-        return Refusal(ended.outcome, ended.reason, usage) if ended else Answer(done.text if done else "", usage)
 
-    async def _from_cache(self, pin: Pin, record: CallRecord, kept: Completion) -> Reply:
+    async def settled(self) -> None:
+        """Returns when the books of every call that has ended are written."""
+        while self._books:
+            await asyncio.gather(*self._books.values(), return_exceptions=True)
+
+    def _from_cache(self, pin: Pin, record: CallRecord, kept: Completion) -> Reply:
         usage = Usage(
             model=pin.name,
             answered_by=kept.answered_by,
@@ -301,7 +330,8 @@ class Gateway:
         telemetry.counter(telemetry.MODEL_CACHE_HITS).add(
             1, {telemetry.USE: record.call.use, telemetry.MODEL: pin.name}
         )
-        await self._store.transaction(self._rows(record, usage, "rejected", transcript.NOT_CHECKED).write)
+        written = self._rows(record, usage, "rejected", transcript.NOT_CHECKED)
+        self._behind(usage.call_id, self._write(written.write))
         return Answer(kept.text, usage)
 
     def _rows(self, record: CallRecord, usage: Usage, outcome: ModelOutcome, reason: str) -> transcript.Written:
@@ -314,6 +344,9 @@ class Gateway:
             keep=self._limits.transcripts_kept,
             redact=self._redact,
         )
+
+    async def _write(self, work: Callable[[Transaction], None]) -> None:
+        await self._store.transaction(work)
 
     def _cache_key(self, pin: Pin, call: ModelCall) -> str | None:
         if call.use not in cache.CACHED_USES:

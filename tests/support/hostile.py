@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -245,3 +246,13 @@ async def not_http(writer: asyncio.StreamWriter, request: Request, number: int) 
     writer.write(b"SSH-2.0-OpenSSH_9.2\r\n")
     await writer.drain()
     writer.close()
+
+
+async def _forever(name: str) -> None:
+    async with hostile(globals()[name]) as server:
+        print(server.url, flush=True)
+        await asyncio.Event().wait()
+
+
+if __name__ == "__main__":  # a server in a process of its own: `python -m tests.support.hostile fine`
+    asyncio.run(_forever(sys.argv[1]))
