@@ -295,7 +295,8 @@ class Batch(Generic[T]):
 
     source: str
     readers: Readers
-    records: Sequence[T]
+    records: Sequence[T] = field(repr=False)
+    """Not in the repr: it is long, and may hold what nobody should find in a log."""
     model: ModelUse = "allowed"
     url: str = ""
     """Where a person sees them: a template with `{trace_id}` for traces, else an address."""

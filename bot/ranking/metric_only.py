@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from bot.ranking.graph import distances
+from bot.ranking.graph import connected, distances
 from bot.ranking.metrics import CAUSES, Move
 from bot.ranking.weights import MetricOnlyWeights
 
@@ -13,11 +13,16 @@ from bot.ranking.weights import MetricOnlyWeights
 def metric_only_scores(
     moves: Sequence[Move], alerting: str | None, edges: frozenset[tuple[str, str]], weights: MetricOnlyWeights
 ) -> dict[str, float]:
-    """A score a service from its metrics that moved: those that also moved at the alerting service, CPU and memory."""
+    """A score a service from its metrics that moved: those that also moved at the alerting service, CPU and memory.
+
+    Without a call graph only CPU and memory count: the others move when something that the service calls is ill, and
+    nobody could say what that is.
+    """
     alike = {move.name for move in moves if move.service == alerting}
+    mapped = connected(alerting, edges) is not None
     strengths: dict[str, float] = {}
     for move in moves:
-        if move.z > weights.min_z and (not alike or move.name in alike | CAUSES):
+        if move.name in CAUSES or (mapped and (not alike or move.name in alike)):
             strengths[move.service] = max(strengths.get(move.service, 0.0), min(move.z, weights.cap_z))
     return explain_by_callees(strengths, alerting, edges, weights)
 

@@ -108,7 +108,6 @@ class ChangeWeights:
 
 @dataclass(frozen=True, slots=True)
 class MetricOnlyWeights:
-    min_z: float
     cap_z: float
     explained: float
     caller: float

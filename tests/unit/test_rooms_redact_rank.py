@@ -105,8 +105,15 @@ def with_secrets_everywhere() -> Permitted:
 
 def test_no_secret_survives_redact_in_any_text() -> None:
     redacted = redact(with_secrets_everywhere(), WordRedactor())
-    assert SECRET not in repr(redacted)
-    assert "huntersecret" not in repr(redacted)
+    telemetry = redacted.telemetry
+    records = [one for batch in (*telemetry.spans, *telemetry.logs, *telemetry.series) for one in batch.records]
+    assert len(records) == 4
+    assert SECRET not in repr((redacted, records))
+    assert "huntersecret" not in repr((redacted, records))
+
+
+def test_records_do_not_stand_in_a_batch_s_repr() -> None:
+    assert SECRET not in repr(with_secrets_everywhere().telemetry.spans)
 
 
 def test_log_bodies_become_templates_and_each_distinct_template_is_redacted_once() -> None:
