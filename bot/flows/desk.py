@@ -21,6 +21,7 @@ from bot.flows.views import Views
 from bot.incidents.book import incident_of
 from bot.store import Row, Transaction
 from bot.store.values import to_time
+from bot.trust.audience import AudienceUnknown, audience_of_person, may_all_read
 from bot.trust.principals import Principal
 from bot.types import Suspect
 from integrations.errors import IntegrationError
@@ -211,7 +212,7 @@ class IncidentDesk:
     async def was_change(self, incident_id: str, by: str, version: int, mark: str) -> str:
         """Labels the suspect with this mark as the cause; returns its name."""
         await self._seen(incident_id, by)
-        rank, suspect = await self._suspect(incident_id, mark)
+        rank, suspect = await self._suspect(incident_id, by, mark)
         now = self._parts.clock.now()
         await self._label(incident_id, by, version, rank, suspect, now, cause="change")
         telemetry.counter(telemetry.SUSPECT_LABELS).add(1, {"sitrep.label": "right"})
@@ -222,7 +223,7 @@ class IncidentDesk:
     async def was_not(self, incident_id: str, by: str, version: int, mark: str) -> tuple[str, datetime]:
         """Rules the suspect out; returns its name and until when that can be taken back."""
         await self._seen(incident_id, by)
-        rank, suspect = await self._suspect(incident_id, mark)
+        rank, suspect = await self._suspect(incident_id, by, mark)
         now = self._parts.clock.now()
         await self._label(incident_id, by, version, rank, suspect, now, ruled_out=suspect.change_id)
         telemetry.counter(telemetry.SUSPECT_LABELS).add(1, {"sitrep.label": "wrong"})
@@ -233,7 +234,7 @@ class IncidentDesk:
     async def undo_was_not(self, incident_id: str, by: str, mark: str) -> bool:
         """Whether it was taken back; False when its ten minutes are over."""
         await self._seen(incident_id, by)
-        _, suspect = await self._suspect(incident_id, mark)
+        _, suspect = await self._suspect(incident_id, by, mark)
         now = self._parts.clock.now()
         rows = await self._book.store.query(
             "SELECT id, at FROM labels WHERE workspace_id = :w AND incident_id = :i AND ruled_out = :c"
@@ -271,11 +272,14 @@ class IncidentDesk:
         await self._book.store.upsert("labels", [row])
         await self._book.audit(at, by, f"label.{kind}", incident_id, {"change": suspect.change_id, "rank": rank})
 
-    async def _suspect(self, incident_id: str, mark: str) -> tuple[int, Suspect]:
-        """The suspect with this mark and its rank, 1 is first."""
+    async def _suspect(self, incident_id: str, by: str, mark: str) -> tuple[int, Suspect]:
+        """The suspect with this mark and its rank, 1 is first; only one that this person may read."""
         found = await self._book.ranked(incident_id)
+        readers = {item.mark: item.readers for item in found[0].evidence} if found else {}
+        audience = audience_of_person(await self._principals.principal(by), self._parts.clock.now())
         for rank, suspect in enumerate(found[0].suspects if found else (), start=1):
-            if suspect.mark == mark:
+            may = not isinstance(audience, AudienceUnknown) and mark in readers
+            if suspect.mark == mark and may and may_all_read(audience, readers[mark]):
                 return rank, suspect
         raise NotPermitted(f"no suspect {mark!r} on the card of {incident_id!r}")
 

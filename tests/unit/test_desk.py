@@ -175,3 +175,15 @@ async def test_acknowledging_needs_a_mapped_person_and_an_open_incident(bench):
     assert bench.acknowledged == [("P1", "priya@example.com")]
     await bench.store.upsert("incidents", [{"workspace_id": "W", "id": "P1", "status": "resolved"}])
     assert await bench.desk.acknowledge("P1", "U1") == "already"
+
+
+async def test_a_suspect_that_the_person_may_not_read_is_no_suspect_for_them(bench):
+    """A newcomer who may read the alert and not the change, with a button of the card from before they came."""
+    bench.parts.collector.alert_readers = lambda _: Readers.of(["everyone"])
+    for attempt in (
+        bench.desk.was_change("P1", "U2", 1, "e1"), bench.desk.was_not("P1", "U2", 1, "e1"),
+        bench.desk.undo_was_not("P1", "U2", "e1"),
+    ):  # fmt: skip
+        with pytest.raises(NotPermitted):
+            await attempt
+    assert await bench.store.query("SELECT * FROM labels") == []
