@@ -277,10 +277,10 @@ class IncidentDesk:
         found = await self._book.ranked(incident_id)
         readers = {item.mark: item.readers for item in found[0].evidence} if found else {}
         audience = audience_of_person(await self._principals.principal(by), self._parts.clock.now())
-        for rank, suspect in enumerate(found[0].suspects if found else (), start=1):
-            may = not isinstance(audience, AudienceUnknown) and mark in readers
-            if suspect.mark == mark and may and may_all_read(audience, readers[mark]):
-                return rank, suspect
+        if found is not None and mark in readers and not isinstance(audience, AudienceUnknown):
+            for rank, suspect in enumerate(found[0].suspects, start=1):
+                if suspect.mark == mark and may_all_read(audience, readers[mark]):
+                    return rank, suspect
         raise NotPermitted(f"no suspect {mark!r} on the card of {incident_id!r}")
 
     # --- shared -------------------------------------------------------------------------------------------------
