@@ -25,13 +25,16 @@ class BotFailed(Exception):
     """The bot did not start or ended; the text ends with what it last said."""
 
 
-def settings(urls: Mapping[str, str], *, channel: str = "#incidents", extra: str = "") -> str:
+def settings(urls: Mapping[str, str], *, channel: str = "#incidents", model_seconds: float = 45.0) -> str:
     """`sitrep.toml` for the tea shop: its services, the four sources, everybody may read everything."""
     lines = [
         'timezone = "UTC"',
         "[slack]",
         f'channel = "{channel}"',
         'blocks = "classic"  # the local Slack shows newer kinds of block as a placeholder',
+        "[timeouts]  # everything shares one small machine here",
+        "permit_seconds = 5",
+        f"model_seconds = {model_seconds:g}",
         "[severity]",
         "P1 = 1",
         "P2 = 2",
@@ -54,7 +57,7 @@ def settings(urls: Mapping[str, str], *, channel: str = "#incidents", extra: str
         # Everything shares one small machine here: twice the usual patience.
         lines += [f"[sources.{name}]", 'readers = ["everyone"]', "deadline_seconds = 6"]
         lines += [f'url = "{urls[name]}"'] if name in ("prometheus", "jaeger") else []
-    return "\n".join(lines) + "\n" + extra
+    return "\n".join(lines) + "\n"
 
 
 class BotProcess:

@@ -23,8 +23,8 @@ class Model:
 
     said: str
     environment: dict[str, str] = field(default_factory=dict)
-    patience_seconds: float = 60.0
-    """How long the demo waits for the card to say what became of the summary."""
+    seconds: float = 45.0
+    """How long the bot waits for its answer; the demo waits a little longer for the card to say what came of it."""
 
 
 @contextlib.asynccontextmanager
@@ -67,7 +67,7 @@ async def _local(say: Say) -> AsyncIterator[Model]:
         yield Model(
             f"model: {LOCAL} on this machine. It is too small to be right: it shows the chain, nothing else",
             {"SITREP_MODEL_URL": f"http://127.0.0.1:{port}/v1", "SITREP_MODEL": LOCAL},
-            patience_seconds=180.0,
+            seconds=150.0,
         )
     finally:
         if process.returncode is None:

@@ -6,6 +6,7 @@ input, so that it never outlives who started it.
 
 import hashlib
 import importlib.util
+import os
 import pathlib
 import sys
 
@@ -28,6 +29,11 @@ def main(port: int, name: str, sha256: str) -> None:
     settings.port = port
     settings.n_ctx = 8192
     settings.n_parallel = 1
+    # The bot, Slack and the sources share this machine: the model takes what they leave.
+    cores = max(1, (os.cpu_count() or 2) - 1)
+    settings.cpuparams.n_threads = settings.cpuparams_batch.n_threads = cores
+    if hasattr(os, "nice"):
+        os.nice(15)
     server = xllamacpp.Server(settings)
     print(f"ready {server.listening_address}", flush=True)
     sys.stdin.read()

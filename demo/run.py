@@ -83,7 +83,7 @@ class Demo:
         commit = self.systems.tape.manifest["changes"][-1]["head"][:7]
         if not await self.until(f"a card that names the deploy {commit}", FACTS_SECONDS, lambda text: commit in text):
             return
-        await self.until("a summary, or why there is none", self.model.patience_seconds, says_about_summary)
+        await self.until("a summary, or why there is none", self.model.seconds + 30, says_about_summary)
         for status, word in (("acknowledged", "acknowledged after"), ("resolved", "resolved after")):
             self.console.print(f"[bold]priya has {status} the incident[/] in PagerDuty")
             await asyncio.to_thread(self.systems.move, status)
@@ -214,7 +214,7 @@ async def run(once: bool, model: str | None, console: Console, keep: pathlib.Pat
             say(f"PagerDuty, Prometheus, Jaeger and GitHub answer from an incident recorded on {recorded}")
             slack = await _slack(stack, say)
             environment = {**systems.environment(), **slack.environment(), **asked.environment}
-            bot = BotProcess(home, environment, settings(systems.url))
+            bot = BotProcess(home, environment, settings(systems.url, model_seconds=asked.seconds))
             stack.push_async_callback(bot.stop)
             began = time.monotonic()
             await bot.start()

@@ -67,7 +67,7 @@ class MinimalSlack:
         methods: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
             "auth.test": self._auth,
             "apps.connections.open": lambda _: {"url": f"ws://{self._base}/socket/{uuid.uuid4().hex}"},
-            "users.list": lambda _: {"members": [self._user(one) for one in self._workspace["users"]]},
+            "users.list": lambda _: {"members": [self._user(one) for one in self._everybody()]},
             "users.conversations": lambda _: {"channels": [self._channel(one) for one in self._channels.values()]},
             "conversations.list": lambda _: {"channels": [self._channel(one) for one in self._channels.values()]},
             "conversations.info": lambda asked: {"channel": self._channel(self._channels[asked["channel"]])},
@@ -99,17 +99,14 @@ class MinimalSlack:
             "is_enterprise_install": False,
         }
 
+    def _everybody(self) -> list[dict[str, Any]]:
+        bot = {"id": self._app["botUserId"], "name": self._app["botName"], "real_name": "sitrep", "is_bot": True}
+        return [*self._workspace["users"], bot]
+
     def _user(self, one: dict[str, Any]) -> dict[str, Any]:
-        profile = {"real_name": one["real_name"], "display_name": one["name"], "email": one["email"]}
-        team = self._workspace["workspace"]["teamId"]
-        return {
-            "id": one["id"],
-            "team_id": team,
-            "name": one["name"],
-            "deleted": False,
-            "is_bot": False,
-            "profile": profile,
-        }
+        profile = {"real_name": one["real_name"], "display_name": one["name"], "email": one.get("email")}
+        shown = {"id": one["id"], "team_id": self._workspace["workspace"]["teamId"], "name": one["name"]}
+        return {**shown, "deleted": False, "is_bot": bool(one.get("is_bot")), "profile": profile}
 
     def _channel(self, one: dict[str, Any]) -> dict[str, Any]:
         private = bool(one.get("is_private"))

@@ -217,5 +217,8 @@ async def test_the_slack_without_a_web_page_serves_a_bot_as_well() -> None:
             await app.client.chat_update(channel="C0INCIDENTS", ts=posted["ts"], text="edited")
         history = await app.client.conversations_history(channel="C0INCIDENTS")
         assert [one["text"] for one in history["messages"]] == ["edited"]
+        people = {one["id"]: one["is_bot"] for one in (await app.client.users_list())["members"]}
+        members = (await app.client.conversations_members(channel="C0INCIDENTS"))["members"]
+        assert {people[one] for one in members} == {True, False}
         with pytest.raises(SlackApiError, match="unknown_method"):
             await app.client.usergroups_list()
