@@ -21,6 +21,7 @@ from bot.cards.phrases import (
 )  # fmt: skip
 from bot.cards.runs import GAP, NAME_LIMIT, Line, Run, bold, joined, text
 from bot.cards.state import CardState, StormPart
+from bot.trust.neutralise import clean
 from bot.types import Claim, Reason, SourceStatus, Suspect
 
 
@@ -102,12 +103,26 @@ def _cause(state: CardState) -> list[Paragraph]:
     if claims:
         line += _claims(state, claims)
     elif first is not None:
-        line += _reasons(state, first.reasons, 3)
+        line += _reasons(state, _telling(first), 3)
     return [Paragraph(tuple(line))]
 
 
+def _telling(suspect: Suspect) -> list[Reason]:
+    """The reasons that say more than the sentence before them, which tells how long before the alert it was."""
+    own = {suspect.mark}
+    return [one for one in suspect.reasons if not (set(one.evidence) <= own and "the first alert" in one.text)]
+
+
 def _reasons(state: CardState, reasons: Sequence[Reason], limit: int) -> list[Run]:
-    return [run for reason in reasons[:limit] for run in cited(state, reason.text, reason.evidence)]
+    """The first reasons, the first always, as many as leave the card short; the thread has them all."""
+    line: list[Run] = []
+    used = 0
+    for reason in reasons[:limit]:
+        used += len(reason.text)
+        if line and used > REASONS_BUDGET:
+            break
+        line += cited(state, reason.text, reason.evidence)
+    return line
 
 
 def _suspect_sentence(state: CardState, suspect: Suspect) -> Line:
@@ -124,7 +139,7 @@ def _suspect_sentence(state: CardState, suspect: Suspect) -> Line:
     if suspect.service:
         line.append(text(f" to {suspect.service}", NAME_LIMIT))
     if says:
-        line.append(text(f" “{says[:NAME_LIMIT]}”", NAME_LIMIT + 4))
+        line.append(text(f" “{clean(says, NAME_LIMIT)}”", NAME_LIMIT + 4))
     line += [text(", "), moment(suspect.changed_at), text(f", {words.distance(suspect.seconds_before)}")]
     if abs(suspect.seconds_before) >= 1:
         line.append(text(" the first alert"))
@@ -227,6 +242,8 @@ def suspect_rows(state: CardState) -> tuple[tuple[str, ...], ...]:
 
 
 MAX_ROWS = 5
+REASONS_BUDGET = 320
+"""Characters of reasons on the card: about four lines."""
 MAX_TIMELINE = 6
 
 

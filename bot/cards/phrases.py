@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
@@ -38,15 +39,37 @@ def change_name(suspect: Suspect, item: CardEvidence | None) -> tuple[str, str, 
 
     Without a commit the change's own words are its name, and the third part is empty.
     """
-    says = suspect.summary.strip()
-    commit = item.commit[:7] if item is not None and item.commit else ""
     kind = "change" if suspect.kind == "other" else suspect.kind
+    commit = item.commit[:7] if item is not None and item.commit else ""
+    says = _own_words(suspect.summary, kind, suspect.service or "", commit)
     if commit:
-        redundant = not says or says.casefold() in {commit, f"{kind} {commit}", f"{kind} of {commit}"}
-        return kind, commit, "" if redundant else says
-    if says.casefold().startswith(f"{kind} "):
-        says = says[len(kind) + 1 :]
-    return kind, says or suspect.change_id, ""
+        return kind, commit, says
+    return kind, says or suspect.summary.strip() or suspect.change_id, ""
+
+
+def _own_words(summary: str, kind: str, service: str, commit: str) -> str:
+    """A change's summary without what the sentence around it says already: kind, service, commit, environment."""
+    rest = summary.strip()
+    known = [word for word in (kind, service) if word]
+    for _ in range(6):
+        head = next((word for word in known if _begins(rest, word)), None)
+        if head is None and commit and rest.casefold().startswith(commit.casefold()):
+            head = rest.split(" ")[0].rstrip(":,")  # the whole hash, however long it is
+        if head is None:
+            found = _ENVIRONMENT.match(rest)
+            head = found.group() if found else None
+        if head is None:
+            break
+        rest = rest[len(head) :].lstrip(" :,–-")
+    return rest
+
+
+def _begins(text: str, word: str) -> bool:
+    after = text[len(word) : len(word) + 1]
+    return text.casefold().startswith(word.casefold()) and not after.isalnum()
+
+
+_ENVIRONMENT = re.compile(r"(to|in|of|on) (production|prod|staging)(?=\W|$)", re.IGNORECASE)
 
 
 def change_words(suspect: Suspect, item: CardEvidence | None, limit: int = 60) -> str:

@@ -100,7 +100,8 @@ def sentence(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-_PAST = {"fail": "failed", "fails": "failed", "is": "was", "are": "were", "has": "had", "have": "had"}
+_PAST = {"fail": "failed", "fails": "failed", "is": "was", "are": "were", "has": "had", "have": "had",
+         "take": "took", "takes": "took", "wait": "waited", "waits": "waited"}  # fmt: skip
 _PRESENT = re.compile(r"\b(" + "|".join(_PAST) + r")\b")
 
 

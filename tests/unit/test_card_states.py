@@ -7,10 +7,11 @@ from datetime import timedelta
 import pytest
 
 from bot.cards.actions import ActionValue
+from bot.cards.phrases import change_name
 from bot.cards.render import PARTS, parts_of, render
 from bot.cards.samples import BEGAN, LINKS, SUSPECTS, every_state, facts, incident, ranked, with_summary
 from bot.cards.state import CardState, StormPart, collecting, from_ranked
-from bot.types import Rejected
+from bot.types import Reason, Rejected
 
 FORMS = ["modern", "classic"]
 LATER = BEGAN + timedelta(minutes=3)
@@ -246,3 +247,31 @@ def test_a_value_that_is_not_ours_is_none(hostile: str) -> None:
 
 def test_a_card_in_its_resting_state_is_short() -> None:
     assert len(render(with_summary(), "modern").blocks) <= 10
+
+
+@pytest.mark.parametrize(
+    ("summary", "says"),
+    [
+        ("config: checkout-api 537403b: chore(deps): update otel", "chore(deps): update otel"),
+        ("Deploy a1b2c3d9f8e7 to production: Smaller pool", "Smaller pool"),
+        ("deploy of checkout-api", "of checkout-api"), ("Smaller pool", "Smaller pool"), ("deployment tools", None),
+        ("deploy a1b2c3d", ""), ("checkout-api: a1b2c3d", ""),
+    ],
+)  # fmt: skip
+def test_a_change_is_not_said_twice(summary: str, says: str | None) -> None:
+    kind = "config" if summary.startswith("config") else "deploy"
+    commit = "537403bd0" if "537403b" in summary else "a1b2c3d9f8e7"
+    item = facts().item("e3")
+    assert item is not None
+    one = SUSPECTS[0].model_copy(update={"summary": summary, "kind": kind})
+    told = change_name(one, item.model_copy(update={"commit": commit}))
+    assert told == (kind, commit[:7], summary if says is None else says)
+
+
+def test_how_long_before_the_alert_is_said_once_and_long_reasons_leave_the_card_short() -> None:
+    long = Reason(text="2 of 2 calls spent 2.0 s on the way " + "and more " * 30, evidence=("e9",))
+    repeated = Reason(text="58 s before the first alert, 20 s before the first sign", evidence=("e3",))
+    one = SUSPECTS[0].model_copy(update={"reasons": (repeated, long, long)})
+    text = shown(from_ranked(ranked(suspects=(one,)), links=LINKS))
+    assert text.count("before the first alert") == 1
+    assert text.count("2 of 2 calls") == 1
