@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
+import contextlib
 import hashlib
 import hmac
 import json
+import shutil
+import socket
+import subprocess
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 
+import httpx
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.x509.oid import NameOID
 
+from bot.clock import ManualClock
+from bot.web.app import create_app
+from integrations.alerts import parse_alerts
 from integrations.alerts.doors import SENDERS, alert_of, door_for, generic_door
 from integrations.alerts.sns import SnsDoor, fetch_by, origin_of_topic, string_to_sign
 from integrations.errors import BadSignature, Unavailable
@@ -354,3 +363,88 @@ def test_a_topic_s_address_is_sns_of_its_region():
     for wrong in ("", "alarms", "arn:aws:sns:evil.example/:111111111111:a", "arn:aws:sqs:eu-west-1:111111111111:a"):
         with pytest.raises(ValueError):
             origin_of_topic(wrong)
+
+
+# --- a real sender, and the web door ------------------------------------------------------------------------------
+
+
+async def test_a_real_alertmanager_s_calls_open_the_door_and_become_its_alerts(serve, without_part, tmp_path):
+    if not shutil.which("prometheus-alertmanager"):
+        without_part("alertmanager", "`make test-parts` installs it")
+    served = await serve()
+    (tmp_path / "alertmanager.yml").write_text(
+        "route: {receiver: sitrep, group_wait: 0s, group_interval: 1s}\n"
+        "receivers:\n- name: sitrep\n  webhook_configs:\n"
+        f"  - url: {served.url}/webhooks/alertmanager\n"
+        "    http_config: {authorization: {credentials: am-secret}}\n"
+    )
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    server = subprocess.Popen(
+        ["prometheus-alertmanager", f"--config.file={tmp_path}/alertmanager.yml", f"--storage.path={tmp_path}/data",
+         f"--web.listen-address={address}", "--cluster.listen-address="],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    started = datetime.now(UTC).replace(microsecond=123_000) - timedelta(seconds=30)
+    labels = {"alertname": "DiskFull", "service": "orders", "severity": "critical"}
+    alert = {"labels": labels, "annotations": {"summary": "disk 97 % full"}, "startsAt": started.isoformat()}
+    try:
+        async with httpx.AsyncClient(trust_env=False, base_url=f"http://{address}") as http:
+            for _ in range(200):
+                with contextlib.suppress(httpx.TransportError):
+                    if (await http.post("/api/v2/alerts", json=[alert])).status_code == 200:
+                        break
+                await asyncio.sleep(0.05)
+            for _ in range(200):
+                if served.asked:
+                    break
+                await asyncio.sleep(0.05)
+            listed = (await http.get("/api/v2/alerts")).json()
+    finally:
+        server.terminate()
+        server.wait(10)
+    (asked,) = served.asked[:1]
+    door = door_for("alertmanager", ["am-secret"])
+    door.verify(asked.headers, asked.body, datetime.now(UTC))
+    with pytest.raises(BadSignature):
+        door_for("alertmanager", ["other"]).verify(asked.headers, asked.body, datetime.now(UTC))
+    (signal,) = door.parse(asked.headers, json.loads(asked.body), SHA, datetime.now(UTC))
+    found = alert_of(signal)
+    assert (found.title, found.service, found.severity, found.status) == (
+        "disk 97 % full",
+        "orders",
+        "critical",
+        "firing",
+    )
+    assert found.started_at == started
+    assert parse_alerts("alertmanager", listed, datetime.now(UTC))[0].dedupe_key == found.dedupe_key
+
+
+async def test_the_web_door_prepares_verifies_and_stores_what_amazon_sends(amazon):
+    stored: list[Signal] = []
+
+    async def intake(signals) -> int:
+        stored.extend(signals)
+        return len(signals)
+
+    async def ready():
+        return {}
+
+    app = create_app(
+        doors=[SnsDoor([TOPIC], amazon.fetch), door_for("alertmanager", ["am-secret"])], intake=intake,
+        redact_small=lambda body: body, redact_large=None, clock=ManualClock(NOW), ready=ready, metrics=lambda: "",
+    )  # fmt: skip
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://sitrep") as http:
+        body = amazon.message()
+        headers = {"content-type": "text/plain; charset=UTF-8"}
+        assert (await http.post("/webhooks/cloudwatch_sns", content=body, headers=headers)).status_code == 202
+        forged = body.replace(b"checkout-5xx", b"checkout-4xx")
+        assert (await http.post("/webhooks/cloudwatch_sns", content=forged, headers=headers)).status_code == 401
+        assert (await http.post("/webhooks/alertmanager", json=FIRING)).status_code == 401
+        token = {"authorization": "Bearer am-secret"}
+        assert (await http.post("/webhooks/alertmanager", json=FIRING, headers=token)).status_code == 202
+    assert [(signal.source, signal.kind) for signal in stored] == [
+        ("cloudwatch_sns", "alert"),
+        ("alertmanager", "alert"),
+    ]
