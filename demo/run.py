@@ -16,8 +16,9 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 from rich.console import Console
@@ -114,17 +115,18 @@ class Demo:
 
     async def report(self) -> None:
         """The week's report must count the one incident, with its times."""
-        code, out, err = await self.bot.command("report", "--format", "json")
-        if code not in (0, 1) or not out.strip():
-            self.problems.append(
-                f"sitrep report ended with {code}: {err.strip().splitlines()[-1] if err.strip() else ''}"
-            )
+        year, week, _ = datetime.fromtimestamp(self.systems.tape.triggered_at, UTC).isocalendar()
+        arguments = ("report", "--week", f"{year}-W{week:02d}", "--format", "json")
+        code, out, err = await self.bot.command(*arguments)
+        if code != 0:
+            said = err.strip().splitlines()
+            self.problems.append(f"sitrep report ended with {code}: {said[-1] if said else 'nothing said'}")
             return
-        self.console.print("[bold]sitrep report --format json[/]")
-        self.console.print_json(out)
         report = json.loads(out)
-        if not any(_is_one(value) for value in _numbers(report, "incidents", "count")):
-            self.problems.append("the report does not count one incident")
+        shown = {key: value for key, value in report.items() if key != "definitions"}
+        self.console.print(f"[bold]sitrep {' '.join(arguments)}[/] (without its definitions)", highlight=False)
+        self.console.print_json(data=shown)
+        self.problems += [f"the report does not say {what}" for what in report_lacks(report)]
 
     async def interactive(self) -> None:
         """Until Ctrl-C: shows the channel; `a` acknowledges, `r` resolves, `t` triggers anew, `q` ends."""
@@ -176,20 +178,13 @@ def says_about_summary(text: str) -> bool:
     return "no summary:" in text or "What is going on" in text
 
 
-def _numbers(value: Any, *names: str) -> list[Any]:
-    found: list[Any] = []
-    if isinstance(value, dict):
-        for key, one in value.items():
-            found += [one] if key in names else []
-            found += _numbers(one, *names)
-    elif isinstance(value, list):
-        for one in value:
-            found += _numbers(one, *names)
-    return found
-
-
-def _is_one(value: Any) -> bool:
-    return value == 1 or (isinstance(value, list) and len(value) == 1)
+def report_lacks(report: Mapping[str, Any]) -> list[str]:
+    """What a report on exactly one incident, acknowledged and resolved, should say and does not."""
+    arms = report.get("arms") or [{}]
+    wanted = {"incidents": "one incident", "acknowledged": "one acknowledged", "resolved": "one resolved"}
+    lacks = [what for key, what in wanted.items() if sum(arm.get(key) or 0 for arm in arms) != 1]
+    times = ("mtta_mean", "mttr_mean", "mttr_median", "mttr_p90")
+    return lacks + [key for key in times if not any(arm.get(key) is not None for arm in arms)]
 
 
 async def run(once: bool, model: str | None, console: Console, keep: pathlib.Path | None = None) -> int:

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from bot.settings import load
 from demo.bot_process import settings
-from demo.run import says_about_summary, whole_text
+from demo.run import report_lacks, says_about_summary, whole_text
 from demo.show import Channel
 from demo.slack import config
 
@@ -77,3 +77,13 @@ def test_the_settings_of_the_demo_are_what_the_bot_reads(tmp_path) -> None:
 def test_the_workspace_can_have_other_channels() -> None:
     made = config(channels={"#sev1": {"id": "C0SEV1", "members": [], "is_private": True}})
     assert [one["name"] for one in made["channels"]] == ["incidents", "payments", "sev1"]
+
+
+def test_a_report_on_anything_but_one_finished_incident_is_said_to_lack_it() -> None:
+    times = {"mtta_mean": 2.0, "mttr_mean": 4.0, "mttr_median": 4.0, "mttr_p90": 4.0}
+    assert report_lacks({"arms": [{"incidents": 1, "acknowledged": 1, "resolved": 1, **times}]}) == []
+    two = [{"incidents": 1, "acknowledged": 1, "resolved": 1, **times}, {"incidents": 0, "acknowledged": 0}]
+    assert report_lacks({"arms": two}) == []
+    open_one = {"incidents": 1, "acknowledged": 1, "resolved": 0, "mtta_mean": 2.0}
+    assert report_lacks({"arms": [open_one]}) == ["one resolved", "mttr_mean", "mttr_median", "mttr_p90"]
+    assert len(report_lacks({})) == 7
