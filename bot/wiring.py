@@ -127,6 +127,20 @@ def routing_of(settings: Settings) -> Routing:
     )
 
 
+def channels_of(settings: Settings) -> list[str]:
+    """Every channel that the settings name as a place for cards."""
+    file = settings.file
+    named = [
+        file.slack.channel,
+        *(s.channel for s in file.services.values()),
+        *(t.channel for t in file.teams.values()),
+    ]
+    named += [route.channel for route in file.routes]
+    if file.mode == "shadow":
+        named = [file.slack.shadow_channel]
+    return list(dict.fromkeys(name for name in named if name))
+
+
 def service_names(settings: Settings) -> dict[str, ServiceNames]:
     """What each system calls each service."""
     return {
@@ -548,6 +562,7 @@ async def build(settings: Settings, stack: AsyncExitStack, *, checkpoint: Checkp
         readers,
         recheck_seconds=file.timeouts.recheck_seconds,
         retention=lambda now: enforce(store, file.workspace, file.retention.model_dump(), now),
+        channels=channels_of(settings),
     )
     views = Views(parts, triage)
     desk = IncidentDesk(
@@ -606,6 +621,9 @@ class _Server(uvicorn.Server):
 
 async def serve(settings: Settings, *, checkpoint: Checkpoint | None = None) -> None:
     """Run until SIGTERM or SIGINT; what is in flight stays durable and goes on at the next start."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with AsyncExitStack() as stack:
         app = await build(settings, stack, checkpoint=checkpoint)
         server = _Server(
@@ -614,9 +632,6 @@ async def serve(settings: Settings, *, checkpoint: Checkpoint | None = None) -> 
                 timeout_keep_alive=75, lifespan="off", log_config=None,
             )
         )  # fmt: skip
-        stop = asyncio.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, stop.set)
         tasks: dict[str, asyncio.Future[object]] = {
             name: asyncio.ensure_future(loop()) for name, loop in app.loops.items()
         }

@@ -281,7 +281,9 @@ class CardState(Record):
         """
         if before is None:
             return self
-        carried = ("ruled_out", "confirmed", "helpful", "not_helpful", "announced", "replies", "offers", "paused")
+        carried = ["ruled_out", "confirmed", "helpful", "not_helpful", "announced", "replies", "paused"]
+        if not before.restricted and not self.restricted:
+            carried.append("offers")  # a restricted card offers less; that is no wish of anybody's
         kept = {name: getattr(before, name) for name in carried}
         kept["facts_seconds"] = self.facts_seconds if before.facts_seconds is None else before.facts_seconds
         kept["narrowed"] = self.narrowed or before.narrowed

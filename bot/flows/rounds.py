@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from functools import partial
 
@@ -21,6 +21,9 @@ log = logging.getLogger(__name__)
 
 SET_ASIDE = "this triage failed five times and was set aside; the incident itself is linked"
 ROUND_SECONDS = 30.0
+CHANNELS_SECONDS = 420.0
+"""Less than half of the time that a membership counts."""
+WARM_SECONDS = 20.0
 
 
 class Rounds:
@@ -35,8 +38,11 @@ class Rounds:
         *,
         recheck_seconds: float = 3600.0,
         retention: Callable[[datetime], Awaitable[object]] | None = None,
+        channels: Sequence[str] = (),
     ) -> None:
-        """`retention` removes what is older than its rule, at the time that it is given."""
+        """`retention` removes what is older than its rule, at the time that it is given. `channels` are those of the
+        settings: who is in them is kept warm, so that a card need not wait for it."""
+        self._channels = tuple(channels)
         self._parts = parts
         self._engine = engine
         self._directory = directory
@@ -50,7 +56,11 @@ class Rounds:
         kind: EventKind = "started"
         last_long = clock.monotonic() - self._recheck_seconds
         await self._guarded("warming the directory", self._directory.warm)
+        last_channels = clock.monotonic() - CHANNELS_SECONDS
         while True:
+            if clock.monotonic() - last_channels >= CHANNELS_SECONDS:
+                last_channels = clock.monotonic()
+                await self._guarded("reading who is in the channels", self._warm_channels)
             await self._guarded("setting triages aside", self.set_aside)
             self._directory.refresh_due()
             if clock.monotonic() - last_long >= self._recheck_seconds:
@@ -67,6 +77,10 @@ class Rounds:
             await work()
         except Exception as failed:  # noqa: BLE001 - a loop that must not end; the next round tries again
             log.error("%s failed with %s", what, type(failed).__name__)
+
+    async def _warm_channels(self) -> None:
+        for name in self._channels:
+            await self._directory.audience(await self._parts.channel_id(name), WARM_SECONDS)
 
     async def _forget(self) -> None:
         while await self._engine.forget_old():

@@ -29,7 +29,7 @@ from bot.incidents.book import Book, checked_of, incident_of
 from bot.incidents.routing import Routing
 from bot.store.values import to_time
 from bot.triage.collect import Collector
-from bot.triage.permit import Permitted, fallback_incident, permit, permit_ranked, permit_released
+from bot.triage.permit import NOT_FOR_THIS_CHANNEL, Permitted, fallback_incident, permit, permit_ranked, permit_released
 from bot.triage.record import record_triage
 from bot.trust.audience import Audience, AudienceUnknown
 from bot.types import Ranked, Rejected, Released, SourceStatus
@@ -39,6 +39,8 @@ log = logging.getLogger(__name__)
 
 HELD_OUT = "held out for measurement"
 LATE_CHANGED = "a late source changed the ranking"
+AUDIENCE_SECONDS = 10.0
+"""How long the directory may take while the sources are being asked anyway."""
 GATHER_FAILED = "gathering the evidence failed; the incident itself is below"
 
 
@@ -140,7 +142,7 @@ class TriageFlow:
         ranked = await self._gather(steps, "gather", incident_id, route, 0.0)
         await steps.run("publish.facts", partial(self.publish_facts, incident_id, n, route, ranked))
         infer = steps.reserve("infer", partial(self.infer, incident_id, n, route, ranked, "infer"))
-        if all(source.answered for source in ranked.sources):
+        if not _worth_asking_again(ranked):
             checked = await _settled(infer)
         else:
             ranked, checked = await self._beside_a_late_source(steps, incident_id, n, route, ranked, infer)
@@ -176,7 +178,9 @@ class TriageFlow:
             again = Ranked.model_validate(await late)
         except StepFailed:
             return ranked, checked or await _settled(infer)
-        changed = _first_suspect(again) != _first_suspect(ranked)
+        changed = _first_suspect(again) != _first_suspect(ranked) or (ranked.fallback is None) != (
+            again.fallback is None
+        )
         await steps.run("publish.facts.late", partial(self.publish_facts, incident_id, n, route, again, changed))
         before = checked or await _settled(infer)
         if not changed:
@@ -220,16 +224,27 @@ class TriageFlow:
         incident = await self._incident(incident_id)
         now = self._parts.clock.now()
         edges = await topology.learnt(self._book.store, self._book.workspace_id, now)
-        audience = asyncio.ensure_future(self._parts.directory.audience(route["channel"], self._parts.timeouts.permit))
+        reading = asyncio.ensure_future(self._parts.directory.audience(route["channel"], AUDIENCE_SECONDS))
         with telemetry.tracer().start_as_current_span(telemetry.SPAN_COLLECT):
             collected = await self._parts.collector.collect(incident, edges, deadline_seconds=at_least_seconds or None)
         with telemetry.tracer().start_as_current_span(telemetry.SPAN_PERMIT):
-            permitted = permit(collected, await audience, self._parts.clock.now())
+            audience = await self._soon(reading, max(self._parts.timeouts.permit, at_least_seconds))
+            permitted = permit(collected, audience, self._parts.clock.now())
         ranked = await self.analyse(permitted)
         await self._book.keep_evidence(incident_id, ranked.evidence, now)
         await topology.learn(self._book.store, self._book.workspace_id, collected.edge_batches, now)
         telemetry.counter(telemetry.HIDDEN).add(ranked.hidden)
         return ranked.model_dump(mode="json")
+
+    async def _soon(
+        self, reading: asyncio.Task[Audience | AudienceUnknown], seconds: float
+    ) -> Audience | AudienceUnknown:
+        """Who reads the channel, waited for at most this long after the sources have answered."""
+        try:
+            async with asyncio.timeout(seconds):
+                return await reading
+        except TimeoutError:
+            return AudienceUnknown(f"who is in this channel could not be read within {seconds * 1000:.0f} ms")
 
     async def analyse(self, permitted: Permitted) -> Ranked:
         """redact → rank, in the warm worker."""
@@ -356,6 +371,12 @@ def _collecting_first(first: CardState, before: CardState | None) -> CardState:
 def _narrower(now: Ranked, before: Ranked) -> bool:
     """Whether readers joined who may see less."""
     return before.fallback is None and (now.fallback is not None or len(now.evidence) < len(before.evidence))
+
+
+def _worth_asking_again(ranked: Ranked) -> bool:
+    """A source was late, or who reads the channel could not be said in time: both may be different in a minute."""
+    late = any(not source.answered for source in ranked.sources)
+    return late or (ranked.fallback is not None and ranked.fallback != NOT_FOR_THIS_CHANNEL)
 
 
 def _first_suspect(ranked: Ranked) -> str | None:
