@@ -32,6 +32,7 @@ DRAIN = ["drain.before", "drain.applied", "drain.started"]
 NOTE = ["note.before_send", "note.after_send", "note.recorded"]
 QUICK = {"gather.before", "publish.facts.after", "outbox.after_send"}
 RECORDED = "SELECT outcome FROM triages WHERE recorded_at IS NOT NULL"
+ENDED = "SELECT 1 FROM workflow_status WHERE name = 'triage' AND status = 'SUCCESS'"
 SET_ASIDE = "SELECT 1 FROM notices WHERE kind = 'set_aside'"
 CARD_OUT = "SELECT 1 FROM posts WHERE part = 'card' AND sent_version = version"
 SETTINGS = """
@@ -123,13 +124,17 @@ class Case:
         connection = sqlite3.connect(f"file:{self.home / database}?mode=ro", uri=True, timeout=10)
         try:
             return connection.execute(sql).fetchall()
+        except sqlite3.OperationalError as failed:
+            if "no such table" in str(failed):  # the engine has not made its tables yet
+                return []
+            raise
         finally:
             connection.close()
 
-    def wait_for(self, sql: str, seconds: float = 45) -> list[tuple]:
+    def wait_for(self, sql: str, seconds: float = 60, database: str = "sitrep.db") -> list[tuple]:
         until = time.monotonic() + seconds
         while time.monotonic() < until:
-            if found := self.rows(sql):
+            if (self.home / database).exists() and (found := self.rows(sql, database)):
                 return found
             assert self.process is not None
             assert self.process.poll() is None, self.said()
@@ -155,6 +160,7 @@ def case(tmp_path, slack, world) -> Iterator[Case]:
 
 
 def check(case: Case, point: str) -> None:
+    case.wait_for(ENDED, database="engine.db")
     case.wait_for(RECORDED)
     case.wait_for(CARD_OUT)
     case.stop()
