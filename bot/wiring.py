@@ -508,6 +508,9 @@ async def build(settings: Settings, stack: AsyncExitStack, *, checkpoint: Checkp
         checkpoint=checkpoint,
     )  # fmt: skip
     routing = routing_of(settings)
+    channels = ChannelNames(slack.web)
+    stack.push_async_callback(channels.close)
+    await channels.channel_id(routing.default_channel)  # reads every channel of the app: no incident waits for it
     gateway = await build_gateway(settings, store, clock, egress, redactor, stack)
     parts = Parts(
         book=book,
@@ -522,7 +525,7 @@ async def build(settings: Settings, stack: AsyncExitStack, *, checkpoint: Checkp
         cards=outbox,
         assign=_no_experiment,
         summarise=build_summarise(settings, gateway, routing, redactor, keys[0]),
-        channel_id=ChannelNames(slack.web).channel_id,
+        channel_id=channels.channel_id,
         link_hosts=tuple(link_hosts(settings)),
         timeouts=Timeouts(
             collecting=file.timeouts.collecting_seconds, publish_wait=file.timeouts.publish_wait_seconds,

@@ -167,6 +167,8 @@ class Outbox:
             }  # fmt: skip
         elif row["status"] != "sending":
             values["status"] = "wanted"
+        if row is not None and row["ts"] is None:
+            values["channel"] = channel  # a name that could not be resolved before, or another route
         if row is not None and row["ts"] is None and not_before_at is None and row["attempts"] == 0:
             values["next_attempt_at"] = now  # facts replace `collecting` that was not due yet
         tx.upsert("posts", [self._key(target, part) | values])

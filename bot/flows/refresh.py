@@ -50,15 +50,24 @@ class RefreshFlow:
         if row is None or row["channel"] is None or found is None:
             return None
         before, checked, _ = found
-        audience = await parts.directory.audience(row["channel"], parts.timeouts.permit)
+        channel = await self._channel(incident_id, row["channel"])
+        audience = await parts.directory.audience(channel, parts.timeouts.permit)
         incident = incident_of(row).model_copy(update={"on_call": before.on_call})
         current = before.model_copy(update={"incident": incident})
         permitted = permit_ranked(current, audience, parts.collector.alert_readers(incident), parts.clock.now())
         shown = permit_released(checked, before, permitted)
         transform = partial(self._state, permitted, shown, len(permitted.evidence) < len(before.evidence))
-        return await parts.cards.change(
-            target_of(incident_id), row["channel"], transform, permitted_at=permitted.permitted_at
-        )
+        return await parts.cards.change(target_of(incident_id), channel, transform, permitted_at=permitted.permitted_at)
+
+    async def _channel(self, incident_id: str, known: str) -> str:
+        """The channel's id; a name that Slack could not be asked about when the incident was routed is resolved now."""
+        found = await self._parts.channel_id(known)
+        if found != known:
+            book = self._parts.book
+            await book.store.upsert(
+                "incidents", [{"workspace_id": book.workspace_id, "id": incident_id, "channel": found}]
+            )
+        return found
 
     async def repermit(self, target: str) -> None:
         """What the outbox asks for a state that was permitted too long ago."""

@@ -20,13 +20,15 @@ class ChannelNames:
     def __init__(self, web: SlackWeb) -> None:
         self._web = web
         self._ids: dict[str, str] = {}
-        self._reading = asyncio.Lock()
+        self._reading: asyncio.Task[None] | None = None
 
-    async def channel_id(self, name: str) -> str:
-        """The id; a name that cannot be resolved now is returned as it is, since Slack takes names where it posts."""
+    async def channel_id(self, name: str, wait_seconds: float = 1.0) -> str:
+        """The id; a name that cannot be resolved in this time is returned as it is, since Slack takes names where it
+        posts. Reading goes on, so that the next question finds the answer."""
         try:
-            return await self.find(name)
-        except IntegrationError:
+            async with asyncio.timeout(wait_seconds):
+                return await self.find(name)
+        except (IntegrationError, TimeoutError):
             return name
 
     async def find(self, name: str) -> str:
@@ -34,12 +36,20 @@ class ChannelNames:
         if _ID.match(name):
             return name
         wanted = name.strip().removeprefix("#").lower()
-        async with self._reading:
-            if wanted not in self._ids:
-                await self._look_up(wanted)
+        if wanted not in self._ids:
+            if self._reading is None or self._reading.done():
+                self._reading = asyncio.ensure_future(self._look_up(wanted))
+                self._reading.add_done_callback(_heard)
+            await asyncio.shield(self._reading)
         if wanted not in self._ids:
             raise Denied(SYSTEM, f"no channel {name!r} that the app can see: create it, or invite the app to it")
         return self._ids[wanted]
+
+    async def close(self) -> None:
+        """Ends what is still being read."""
+        if self._reading is not None:
+            self._reading.cancel()
+            await asyncio.gather(self._reading, return_exceptions=True)
 
     async def _look_up(self, wanted: str) -> None:
         params = {"types": "public_channel,private_channel", "exclude_archived": "true"}
@@ -59,3 +69,9 @@ class ChannelNames:
                 name, channel_id = channel.get("name"), channel.get("id")
                 if isinstance(name, str) and isinstance(channel_id, str) and name and _ID.match(channel_id):
                     self._ids[name.lower()] = channel_id
+
+
+def _heard(task: asyncio.Task[None]) -> None:
+    """Whoever waited has the failure already, or waits no more."""
+    if not task.cancelled():
+        task.exception()

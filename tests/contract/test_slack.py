@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -510,6 +511,25 @@ async def test_a_name_that_cannot_be_resolved_is_kept_and_a_strict_question_says
         await ChannelNames(web).find("#nowhere")
     down, _ = await connect(lambda _: (500, {}, b""))
     assert await ChannelNames(down).channel_id("#payments") == "#payments"
+
+
+async def test_a_name_is_not_waited_for_and_is_known_the_next_time(connect: Any) -> None:
+    slow = asyncio.Event()
+
+    async def late() -> AsyncIterator[bytes]:
+        await slow.wait()
+        status, headers, body = CHANNELS
+        head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        yield f"HTTP/1.1 {status} OK\r\n{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
+
+    web, served = await connect(lambda _: late())
+    names = ChannelNames(web)
+    assert await names.channel_id("#payments", wait_seconds=0.05) == "#payments"
+    slow.set()
+    assert await names.channel_id("#payments") == "C0PAYMENTS"
+    assert await names.channel_id("#sev1") == "C0SEV"
+    assert len(served.asked) == 1
+    await names.close()
 
 
 # --- signatures -----------------------------------------------------------------------------------------------------

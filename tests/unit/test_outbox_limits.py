@@ -248,3 +248,13 @@ async def test_a_slow_channel_keeps_no_other_waiting(tmp_path):
         await asyncio.gather(running, return_exceptions=True)
         await store.close()
     assert len([m for m in slack.messages if m.message.mark.endswith("P1:card")]) == 1
+
+
+async def test_a_card_goes_to_the_channel_that_its_newest_state_names(bench):
+    bench.slack.down = True
+    await bench.want(facts(), channel="#payments")
+    await bench.settle(3)
+    await bench.want(facts().voted(1, 0), channel="C0PAYMENTS")
+    bench.slack.down = False
+    await bench.settle(30)
+    assert {m.posted.channel for m in bench.slack.messages} == {"C0PAYMENTS"}
