@@ -46,7 +46,7 @@ from bot.incidents.routing import Routing, Service
 from bot.listeners.app import Listeners
 from bot.listeners.http import slack_route
 from bot.listeners.socket import SocketMode
-from bot.model import pins, transcript
+from bot.model import pins
 from bot.model.attempts import GatewayLimits
 from bot.model.gateway import Gateway
 from bot.model.pins import Pin, Use
@@ -458,13 +458,6 @@ def build_summarise(
     )
 
 
-async def _purge(store: SqliteStore, clock: Clock) -> None:
-    """Transcripts go when their time is over; hourly."""
-    while True:
-        await transcript.purge(store, clock.now())
-        await clock.sleep(3600)
-
-
 def install_metrics() -> Callable[[], str]:
     """Metrics of this process in Prometheus' text form; no exporter of its own listens."""
     from opentelemetry import metrics
@@ -591,7 +584,6 @@ async def build(settings: Settings, stack: AsyncExitStack, *, checkpoint: Checkp
         "outbox": outbox.run,
         "rounds": rounds.run,
         "readers": readers.run,
-        "transcripts": partial(_purge, store, clock),
         **slack_loops,
     }
     if pagerduty is not None:

@@ -25,6 +25,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "permissions": ("bot.cli.permissions", "who may read what, and by which rule"),
     "alerts": ("bot.cli.alerts", "read what a monitoring system sends as alerts"),
     "privacy": ("bot.cli.privacy", "erase what is stored about a person"),
+    "check": ("bot.cli.check", "what start-up would refuse: settings, models, prompts, policy"),
+    "audit": ("bot.cli.audit", "the whole story of one post, from the store"),
     "redact": ("bot.cli.redact", "replace secrets and personal data in standard input"),
 }
 """Every command. The help line stands here so that `--help` imports none of them."""

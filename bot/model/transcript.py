@@ -86,30 +86,6 @@ async def conclude(store: Store, workspace_id: str, call_id: str, outcome: Model
     )
 
 
-async def purge(store: Store, now: datetime, batch: int = 500) -> int:
-    """Delete transcripts whose time is over, in small transactions; returns how many."""
-    total = 0
-    while True:
-
-        def some(tx: Transaction) -> int:
-            rows = tx.query(
-                "SELECT workspace_id, call_id, attempt FROM transcripts WHERE expires_at <= :now LIMIT :batch",
-                {"now": now, "batch": batch},
-            )
-            for row in rows:
-                tx.execute(
-                    "DELETE FROM transcripts"
-                    " WHERE workspace_id = :workspace_id AND call_id = :call_id AND attempt = :attempt",
-                    row,
-                )
-            return len(rows)
-
-        deleted = await store.transaction(some)
-        total += deleted
-        if deleted < batch:
-            return total
-
-
 async def of_triage(store: Store, workspace_id: str, triage_id: str) -> Sequence[Row]:
     """The calls of one triage, oldest first."""
     return await store.query(

@@ -106,7 +106,7 @@ def compose(
             left_out.append((evidence.mark, "suspicious"))
         else:
             candidates.append((evidence, _block(evidence, said.get(evidence.mark, ()), fence)))
-    room = min(token_budget, context_tokens) - prompt.max_output_tokens - _fixed_tokens(prompt, len(candidates))
+    room = min(token_budget, context_tokens) - prompt.max_output_tokens - fixed_tokens(prompt, len(candidates))
     chosen: list[tuple[Evidence, str]] = []
     for evidence, text in candidates:
         cost = estimate(text) + _label_tokens(fence)
@@ -226,7 +226,7 @@ def _label_tokens(fence: str) -> int:
     return estimate(f"<<<{fence} s64 kind=past_incident source= observed=2026-11-24T21:39:16Z\n{fence} s64>>>\n\n") + 28
 
 
-def _fixed_tokens(prompt: Prompt, candidates: int) -> int:
+def fixed_tokens(prompt: Prompt, candidates: int) -> int:
     """Our own words and the schema; both count as input."""
     positions = next((size for size in POSITIONS if candidates <= size), POSITIONS[-1])
     schema = str(prompt.schema(positions))

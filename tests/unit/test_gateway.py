@@ -22,6 +22,9 @@ from bot.model.gateway import Gateway
 from bot.model.rate import Rates
 from bot.model.spend import Ceilings, Payer
 from bot.model.transcript import CallRecord
+from bot.settings import RetentionSection as Retention
+from bot.store.retention import enforce
+from bot.store.values import to_time
 from integrations.errors import Denied, IntegrationError, Malformed, Refused, Unavailable
 from integrations.fixtures import ScriptedModel
 from integrations.ports import Completion, PromptRequest
@@ -411,7 +414,7 @@ async def test_a_cached_answer_is_forgotten_after_its_time(store):
     assert len(endpoint.requests) == 2
 
 
-async def test_transcripts_are_redacted_and_purged_when_their_time_is_over(store):
+async def test_transcripts_are_redacted_and_say_when_they_expire(store):
     endpoint = ScriptedModel([DOWN, completion(text="the key is hunter2")])
     asked = gateway(store, endpoint, redact=lambda text: text.replace("hunter2", "<secret>"))
     reply = await asked.complete(call(user="about hunter2"), 30.0)
@@ -420,8 +423,19 @@ async def test_transcripts_are_redacted_and_purged_when_their_time_is_over(store
     assert first["request"] == "be brief\n\nabout <secret>"
     assert "503" in first["answer"]
     assert (second["request"], second["answer"]) == ("", "the key is <secret>")
-    assert await transcript.purge(store, AT + timedelta(days=29)) == 0
-    assert await transcript.purge(store, AT + timedelta(days=31)) == 2
+    assert to_time(first["expires_at"]) - to_time(first["created_at"]) == timedelta(days=30)
+
+
+async def test_transcripts_are_purged_when_their_time_is_over_and_calls_are_kept(store):
+    clock = ManualClock(AT)
+    asked = gateway(store, ScriptedModel(["{}"]), clock=clock, set={"transcripts_kept": timedelta(days=3)})
+    await asked.complete(call(), 30.0)
+    kept = {"transcripts_days": 30, "outcomes_days": 1000, "signals_days": 30, "evidence_days": 90}
+    days = Retention(**kept).model_dump()
+    await rows(store, "transcripts")
+    await enforce(store, "T1", days, AT + timedelta(days=2))
+    assert len(await rows(store, "transcripts")) == 1
+    await enforce(store, "T1", days, AT + timedelta(days=4))
     assert await rows(store, "transcripts") == []
     assert len(await rows(store, "calls")) == 1
 
