@@ -31,6 +31,7 @@ from bot.trust.redaction.vendors import VendorFormats
 from bot.trust.redaction.views import Unescaper, View, joined_bytes
 
 _BATCH = 1 << 18
+_ROUNDS = 8
 _PLACEHOLDER = r"<(?:secret|personal):[a-z0-9\-]{1,40}:[0-9a-f]{4}>"
 _PLACEHOLDERS_ONLY = re.compile(rf"(?:[\s,;]*{_PLACEHOLDER})+")
 _PERSONAL_KINDS = frozenset(("email", "phone", "card", "iban", "national-id", "ip"))
@@ -284,11 +285,22 @@ class Redactor:
 
     def redact_many(self, texts: Sequence[str]) -> list[Redacted]:
         """Each of `texts`, in order; one pass over all of them, much faster than one by one."""
+        findings = self._scanner.findings(texts)
+        spans = {index: found.spans for index, found in enumerate(findings) if found.spans}
+        clean = {index: self._replaced(texts[index], found) for index, found in spans.items()}
+        # What was behind a secret may be seen only now. The answer is one in which nothing more is found.
+        unsettled = list(spans)
+        for _ in range(_ROUNDS):
+            further = self._scanner.findings([clean[index] for index in unsettled]) if unsettled else []
+            unsettled = [index for index, found in zip(unsettled, further, strict=True) if found.spans]
+            for index, more in zip(unsettled, (found.spans for found in further if found.spans), strict=True):
+                spans[index] = _with_more(spans[index], more)
+                clean[index] = self._replaced(texts[index], spans[index])
         return [
             Redacted(text, ())
             if found is _NOTHING
-            else Redacted(self._replaced(text, found.spans), found.spans, bool(found.reasons), found.reasons)
-            for text, found in zip(texts, self._scanner.findings(texts), strict=True)
+            else Redacted(clean.get(index, text), spans.get(index, ()), bool(found.reasons), found.reasons)
+            for index, (text, found) in enumerate(zip(texts, findings, strict=True))
         ]
 
     def redact_value(self, value: Any) -> Any:
@@ -338,9 +350,32 @@ class Redactor:
 
     def placeholder(self, value: str, kind: str) -> str:
         """`<secret:aws-key:7f3a>`: the digest is HMAC-SHA256 under the first key, 16 bits of it."""
-        family = "personal" if kind in _PERSONAL_KINDS else "secret"
         digest = hmac.digest(self._keys[0], value.encode("utf-8", "surrogatepass"), hashlib.sha256)
-        return f"<{family}:{kind}:{digest[:2].hex()}>"
+        return f"<{_family(kind)}:{kind}:{digest[:2].hex()}>"
+
+
+def _with_more(spans: tuple[Span, ...], more: tuple[Span, ...]) -> tuple[Span, ...]:
+    """`spans` of a text, and `more` that were found once those were replaced, as spans of the same text."""
+    result: list[Span] = []
+    left = list(reversed(more))
+    shift = 0  # how much longer the redacted text is than the text, so far
+    for span in (*spans, None):
+        while left and (span is None or left[-1].start < span.start + shift):
+            found = left.pop()
+            result.append(Span(found.start - shift, found.end - shift, found.kind))
+        if span is not None:
+            result.append(span)
+            shift += placeholder_length(span.kind) - (span.end - span.start)
+    return tuple(result)
+
+
+def placeholder_length(kind: str) -> int:
+    """How many characters a placeholder of this kind has."""
+    return len(f"<{_family(kind)}:{kind}:0000>")
+
+
+def _family(kind: str) -> str:
+    return "personal" if kind in _PERSONAL_KINDS else "secret"
 
 
 def _apart(spans: tuple[Span, ...]) -> tuple[Span, ...]:

@@ -17,7 +17,7 @@ from bot.trust.redaction.views import ESCAPED
 _LINES_AFTER = 1
 _BLOCK_LINES = 120
 
-_ASSIGNED = names.CORE + r"[A-Za-z0-9_.\-]*+(?:\\{0,8}+[\"'`]?+[\])]?+[ \t]*+(?:[=:>,]|->)|[\"'>\r\n])"
+_ASSIGNED = names.CORE + r"[A-Za-z0-9_.\-]*+(?:\\{0,8}+[\"'`]?+[\])]?+[ \t]*+(?:[=:>,]|->)|[\"'>\r\n]|\\{1,8}[nrt])"
 _FLAGGED = r"[ \t\n\"'\[,(]--?[a-z0-9_\-]*" + names.CORE + r"[a-z0-9_\-]*+[\"']?+,?+[ \t]"
 _SET = r"\b(?:set|config|put|add|export)[ \t][a-z0-9_.\-/:]*" + names.CORE + r"[a-z0-9_.\-]*+[ \t]"
 _SPOKEN = (
@@ -47,7 +47,7 @@ _NUMBERS = (
     r"|[A-Z]{6}[0-9]{2}[A-Z]|[A-Z]{2} ?[0-9]{2} ?[0-9]{2} ?[0-9]{2} ?[A-D]|[A-Z]{5}[0-9]{4}[A-Z]"
     r"|[12] ?[0-9]{2} ?[0-9]{2} ?[0-9][0-9AB] ?[0-9]{3} ?[0-9]{3} ?[0-9]{2}[^0-9]|[2-9][0-9]{3} [0-9]{4} [0-9]{4}|\([0-9]{3}\) ?[0-9]{3})"
 )
-_GENERATED = r"[0-9][A-Za-z]*[G-Zg-z][A-Za-z]*[0-9]+[A-Za-z]*[G-Zg-z][A-Za-z]*[0-9]"
+_GENERATED = r"[A-Za-z0-9+/]{16}={1,2}[\"']?(?:[^=A-Za-z0-9\"'_$\-/.]|$)|[A-Za-z]{5}[0-9][A-Za-z]{3,}[0-9][A-Za-z]{2}|[0-9][A-Za-z]*[G-Zg-z][A-Za-z]*[0-9]+[A-Za-z]*[G-Zg-z][A-Za-z]*[0-9]"
 _LONG_BLOCK = r"(?i)private key|putty-user|kind\\{0,8}+[\"']?+[ \t]*+:[ \t]*+\\{0,8}+[\"']?+secret\b"
 _SHORT_BLOCK = r"[|>][+\-]?[ \t]*\r?$|\{[ \t]*\r?$"
 

@@ -95,7 +95,7 @@ class View:
 
 _ESCAPES = (
     r"\\{1,8}u00([0-9A-Fa-f]{2})|\\{1,8}x([0-9A-Fa-f]{2})|%([0-9A-Fa-f]{2})"
-    r"|&(quot|amp|lt|gt|apos|#[0-9]{1,3}|#[xX][0-9A-Fa-f]{1,2});|\\{1,8}([\"'/])"
+    r"|&(quot|amp|lt|gt|apos|#[0-9]{1,3}|#[xX][0-9A-Fa-f]{1,2});|\\{1,8}([\"'/nrt])"
     # left out: colour codes, invisible characters, `" + "` between two literals, a continued line
     r"|\x1b\[[0-9;?]*+[ -/]*+[@-~]|\x01+"
     r"|\"[ \t\r\n]*+[+.&][ \t\r\n]*+\"|'[ \t\r\n]*+[+.&][ \t\r\n]*+'|[\"'][ \t]*+\\\n[ \t]*+[\"']"
@@ -106,6 +106,7 @@ ESCAPED = (
     r"|[\"'][ \t\r\n]*+\+|\"[ \t]*+[.&][ \t]*+\"|'[ \t]*+[.&][ \t]*+'|\\\r?\n"
 )
 """Where an escape may hide a name or a value. (Quotes with a backslash hide nothing: the detectors read them.)"""
+_LETTERS = {ord("n"): 10, ord("r"): 13, ord("t"): 9}
 _NAMED = {b"quot": 0x22, b"amp": 0x26, b"lt": 0x3C, b"gt": 0x3E, b"apos": 0x27}
 
 
@@ -171,7 +172,7 @@ def _decoded(data: bytes, spans: Spans) -> int:
         code = int(entity[2:], 16) if entity[1:2] in b"xX" else int(entity[1:])
         return code if 2 < code < 256 else 0x7F
     begin, _ = spans[5]
-    return data[begin] if begin >= 0 else -1
+    return _LETTERS.get(data[begin], data[begin]) if begin >= 0 else -1
 
 
 def decoded_base64(token: bytes) -> bytes | None:
