@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from bot.ranking.statistics import log_likelihood_ratio, share
 from bot.ranking.weights import TimeWeights
 from bot.ranking.window import Calls, Operation
+from integrations.records import Span
 
 Key = tuple[str, Operation]
 """The other side (caller's service for transit, the own service for own time) and the operation that is charged."""
@@ -64,27 +66,47 @@ def transit_times(calls: Calls) -> Durations:
 
 
 def own_times(calls: Calls) -> Durations:
-    """Duration minus the union of the children, for spans that are not the client side of one call elsewhere."""
+    """Duration minus the union of the children, for spans that are not the client side of a call elsewhere.
+
+    A call whose server side was not recorded is left out too: its time is nobody's own. Nor is the time while a call
+    elsewhere by a sibling is under way: reactive frameworks report a handler beside the call that it waits for.
+    """
     found: dict[Key, list[float]] = {}
     positions: dict[Key, list[int]] = {}
     spans = calls.spans
+    clients = _client_sides(calls)
     for i, span in enumerate(spans):
+        if calls.contexts[i][1] in clients:
+            continue
         children = calls.children[i]
-        if any(spans[child].service != span.service for child in children) and (
-            len(children) == 1 or span.kind in ("client", "producer")
-        ):
+        if len(children) == 1 and spans[children[0]].service != span.service:
             continue
         key = (span.service, calls.contexts[i][1])
-        covered, reached = 0, span.start_ns
-        if children:
-            for start, end in sorted((spans[child].start_ns, spans[child].end_ns) for child in children):
-                start, end = max(start, reached), min(end, span.end_ns)
-                if end > start:
-                    covered += end - start
-                    reached = end
-        found.setdefault(key, []).append((span.end_ns - span.start_ns - covered) / 1e6)
+        parent = calls.parent[i]
+        beside = calls.children[parent] if parent >= 0 else ()
+        waited = [spans[one] for one in beside if one != i and calls.contexts[one][1] in clients]
+        found.setdefault(key, []).append(_uncovered(span, [*(spans[child] for child in children), *waited]) / 1e6)
         positions.setdefault(key, []).append(i)
     return Durations({key: np.array(values) for key, values in found.items()}, positions)
+
+
+def _client_sides(calls: Calls) -> frozenset[Operation]:
+    """Operations of which most spans have exactly one child, in another service: they wait for somebody else."""
+    waiting: Counter[Operation] = Counter()
+    for i, children in enumerate(calls.children):
+        elsewhere = len(children) == 1 and calls.spans[children[0]].service != calls.spans[i].service
+        waiting[calls.contexts[i][1]] += 1 if elsewhere else -1
+    return frozenset(operation for operation, balance in waiting.items() if balance > 0)
+
+
+def _uncovered(span: Span, others: Sequence[Span]) -> int:
+    covered, reached = 0, span.start_ns
+    for start, end in sorted((one.start_ns, one.end_ns) for one in others):
+        start, end = max(start, reached), min(end, span.end_ns)
+        if end > start:
+            covered += end - start
+            reached = end
+    return span.end_ns - span.start_ns - covered
 
 
 def slower(now: Durations, healthy: Sequence[Durations], weights: TimeWeights) -> list[Slow]:
