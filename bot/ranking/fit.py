@@ -43,15 +43,16 @@ def fit_weights(cases: Sequence[Labelled], shipped: Weights, *, only_decision: b
     if not cases:
         return shipped
     packed = _pack(cases)
-    start = np.log([*_sign_values(shipped.signs), shipped.decision.nothing, shipped.decision.temperature])
+    table = np.array([*_sign_values(shipped.signs), shipped.decision.nothing, shipped.decision.temperature])
     free = np.array([not only_decision] * len(NAMES) + [True, True])
 
-    def loss(logs: NDArray[np.float64]) -> float:
-        prior = float((((logs - start) / PRIOR_SPREAD) ** 2).sum()) / 2
-        return _negative_log_likelihood(packed, np.exp(logs)) + prior
+    def loss(shift: NDArray[np.float64]) -> float:
+        """`shift` is ln(weight / shipped weight)."""
+        prior = float(((shift / PRIOR_SPREAD) ** 2).sum()) / 2
+        return _negative_log_likelihood(packed, table * np.exp(shift)) + prior
 
-    best = _descend(loss, start, free)
-    pattern, transit, own_time, metric, nothing, temperature = (float(one) for one in np.exp(best))
+    best = table * np.exp(_descend(loss, np.zeros_like(table), free))
+    pattern, transit, own_time, metric, nothing, temperature = (float(one) for one in best)
     signs: Signs = replace(shipped.signs, pattern=pattern, transit=transit, own_time=own_time, metric=metric)
     return replace(shipped, signs=signs, decision=Decision(nothing=nothing, temperature=temperature))
 
