@@ -87,7 +87,9 @@ def analyse(
 @click.option(
     "--rate", "rates", type=click.FloatRange(0.1, 200), multiple=True, help="Incidents a week; default 2, 5, 20."
 )
-@click.option("--rule", "rules", type=click.Choice(["planned", "open"]), multiple=True, help="Default both.")
+@click.option(
+    "--rule", "rules", type=click.Choice(["planned", "open", "harm"]), multiple=True, help="Default planned and open."
+)
 @click.option(
     "--effect", "effects", type=click.FloatRange(-0.99, 9), multiple=True, help="Default 0, −0.1, −0.2, −0.3, −0.5."
 )
@@ -101,7 +103,7 @@ def simulate(
     replications: int | None,
     scenarios: tuple[str, ...],
     rates: tuple[float, ...],
-    rules: tuple[Literal["planned", "open"], ...],
+    rules: tuple[Literal["planned", "open", "harm"], ...],
     effects: tuple[float, ...],
     seed: int,
     alpha: float,

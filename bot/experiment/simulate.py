@@ -16,6 +16,7 @@ from typing import Literal
 import numpy as np
 
 from bot.experiment.binomial import clopper_pearson
+from bot.experiment.harm import PAUSE_ABOVE
 from bot.experiment.open import complete_blocks, decide, log_e_by_look
 from bot.experiment.planned import ALPHA, Planned
 from bot.experiment.power import Rule
@@ -27,11 +28,12 @@ TAU_HOURS = 72.0
 RATES = (2.0, 5.0, 20.0)
 EFFECTS = (0.0, -0.1, -0.2, -0.3, -0.5)
 RULES: tuple[Rule, ...] = ("planned", "open")
-REPLICATIONS: dict[Rule, int] = {"planned": 2_000, "open": 10_000}
+REPLICATIONS: dict[str, int] = {"planned": 2_000, "open": 10_000, "harm": 10_000}
 PATHS = 999
 CONFIDENCE = 0.999
 _CHUNK = 250
-Verdict = Literal[-1, 0, 1]
+Simulated = Literal["planned", "open", "harm"]
+"""The two rules of the verdict, and the guard that pauses: +1 where it did within the horizon."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class Cell:
 
     scenario: str
     rate_per_week: float
-    rule: Rule
+    rule: Simulated
     effect: float
     replications: int
     alpha: float = ALPHA
@@ -57,7 +59,7 @@ class Case:
 
     scenario: str
     rate_per_week: float
-    rule: Rule
+    rule: Simulated
     effect: float
     replications: int
     false_verdicts: int
@@ -70,7 +72,9 @@ class Case:
 
 def verdicts_of(cell: Cell, *, seed: int, first: int, count: int) -> list[int]:
     """Verdicts of worlds number `first` … of a cell: −1 faster, 0 none, +1 slower."""
-    key = [seed, *cell.scenario.encode(), round(cell.rate_per_week * 1000), round(-cell.effect * 1e6), first]
+    millionths = round(-cell.effect * 1e6)
+    effect = millionths if millionths >= 0 else 1_000_000_000 - millionths
+    key = [seed, *cell.scenario.encode(), round(cell.rate_per_week * 1000), effect, first]
     random = np.random.Generator(np.random.Philox(np.random.SeedSequence(key)))
     scenario = SCENARIOS[cell.scenario]
     made = [
@@ -78,7 +82,7 @@ def verdicts_of(cell: Cell, *, seed: int, first: int, count: int) -> list[int]:
         for _ in range(count)
     ]
     z = scores_of(made)
-    judge = _planned if cell.rule == "planned" else _open
+    judge = {"planned": _planned, "open": _open, "harm": _harm}[cell.rule]
     return [
         judge(world, z[: len(world.started_hours), i], f"{seed}-{first + i}", cell.alpha)
         for i, world in enumerate(made)
@@ -108,12 +112,19 @@ def _open(world: World, z: Floats, name: str, alpha: float) -> int:
     return decide(log_e_by_look(blocks, z[:, None], WEEKS)[:, :, 0], alpha)[1]
 
 
+def _harm(world: World, z: Floats, name: str, alpha: float) -> int:
+    """Whether harm would have paused at one of the weekly looks; at another `alpha` the line is 1 / alpha."""
+    blocks = complete_blocks(design_of(world, name=name, tau_hours=TAU_HOURS))
+    line = PAUSE_ABOVE * ALPHA / alpha
+    return int(log_e_by_look(blocks, z[:, None], WEEKS)[:, 1, 0].max() > math.log(line))
+
+
 def cells(
     *,
     replications: int | None = None,
     scenarios: Iterable[str] = tuple(SCENARIOS),
     rates: Iterable[float] = RATES,
-    rules: Iterable[Rule] = RULES,
+    rules: Iterable[Simulated] = RULES,
     effects: Iterable[float] = EFFECTS,
     alpha: float = ALPHA,
 ) -> list[Cell]:

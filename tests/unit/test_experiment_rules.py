@@ -15,7 +15,7 @@ from bot.experiment.assign import BALANCED, arm_of, arrangements, draw, look_see
 from bot.experiment.design import Design, blocks_of, lay_out
 from bot.experiment.interval import shifted
 from bot.experiment.open import THETAS, complete_blocks, decide, log_e_by_look, log_factors, log_mixture
-from bot.experiment.planned import Planned, first_possible_look, spent
+from bot.experiment.planned import Planned, replications_for, spent
 from bot.experiment.power import detectable_ratio, power, units_needed
 from bot.experiment.ratio import ALARM_ABOVE, Assigned, loss_e_value, not_derivable
 from bot.experiment.scores import CLIP, PRIOR_CENTRE, score
@@ -159,7 +159,6 @@ def test_the_error_spent_is_lan_and_demets_function():
     assert spent(0.5) == pytest.approx(4 * (1 - NormalDist().cdf(z / math.sqrt(0.5))))
     assert spent(0.0) == 0.0 and spent(2.0) == spent(1.0)
     assert all(spent(k / 26) < spent((k + 1) / 26) for k in range(5, 26))
-    assert first_possible_look(26, 9_999) == 8 and first_possible_look(26, 999) == 11
 
 
 def exact_p(treated: list[int], z: list[float]) -> float:
@@ -175,20 +174,35 @@ def exact_p(treated: list[int], z: list[float]) -> float:
 
 @pytest.mark.parametrize("seed", range(6))
 def test_with_one_look_it_is_the_exact_randomisation_test(seed):
-    """Sixteen units, 1,296 assignments: the drawn p-value is within five standard errors of the exact one."""
+    """Sixteen units, 1,296 assignments: the verdict flips between 0.7 and 1.4 times the p-value by enumeration (the
+    drawn one is that far off in fewer than 1 of 1,000 seeds)."""
     random = np.random.default_rng(seed)
     treated = [int(a) for _ in range(4) for a in BALANCED[random.integers(6)]]
     z = [float(v) - 1.0 * t for v, t in zip(random.normal(size=16), treated, strict=True)]
     exact = exact_p(treated, z)
-    test = Planned(one_stratum(treated), np.array(z), horizon=1, replications=4000, alpha=1.0)
-    observed, drawn = test._paths(1, b"seed", 4000)
-    share = float((np.abs(drawn[1]) >= abs(observed[1]) - 1e-9).mean())
-    assert abs(share - exact) < 5 * math.sqrt(exact * (1 - exact) / 4000) + 1e-9
     for alpha in (exact * 0.7, exact * 1.4):
         decided = Planned(
             one_stratum(treated), np.array(z), horizon=1, replications=9999, alpha=min(alpha, 1.0)
         ).decide(1)
         assert (decided != 0) == (alpha > exact)
+
+
+def test_a_look_keeps_what_earlier_looks_drew():
+    """A path that is drawn anew each week would get a new chance to cross each week: the rule would err too often.
+
+    Here nothing is read after the first look, so no later look may reject another path than by the error it adds."""
+    random = np.random.default_rng(4)
+    treated = [int(a) for _ in range(12) for a in BALANCED[random.integers(6)]]
+    design = one_stratum(treated)
+    z = random.normal(size=48) - 0.35 * np.array(treated)
+    test = Planned(design, z, horizon=26, replications=999)
+    test.decide(1)
+    first = test._paths.copy()
+    test.decide(26)
+    assert np.array_equal(first, test._paths)
+    with pytest.raises(ValueError, match="was asked for after"):
+        test.decide(3)
+    assert (replications_for(5_000), replications_for(5_001)) == (9_999, 1_999)
 
 
 def test_no_verdict_outside_the_horizon_and_the_sign_is_the_direction():
