@@ -6,6 +6,8 @@ import asyncio
 import hashlib
 import hmac
 import json
+import pathlib
+import re
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,6 +24,7 @@ from bot.cards.actions import ActionValue
 from bot.cards.limits import violations
 from bot.clock import ManualClock
 from bot.listeners import answers
+from bot.listeners.app import COMMAND as COMMAND_NAME
 from bot.listeners.app import Listeners
 from bot.listeners.commands import COMMANDS, parse
 from bot.listeners.http import slack_route
@@ -31,6 +34,7 @@ from integrations.ports import Answer, Place
 from integrations.slack import SlackReplies, SlackWeb, verify_signature, web_client
 from tests.support.desk import AT, FakeDesk, FakeReaderEvents
 
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 SECRET = "8f742231b10e8888abcd99yyyzzz85a5"
 VALUE = ActionValue("P8K2Q1", 7, "e3").encode()
 
@@ -477,3 +481,41 @@ async def test_every_private_answer_is_inside_slacks_limits(door: Door) -> None:
     menu = answers.menu(many, "")
     assert len(menu.blocks[1]["elements"][0]["options"]) == 100
     assert all(len(one["text"]["text"]) <= 75 for one in menu.blocks[1]["elements"][0]["options"])
+
+
+# --- the app's manifest -----------------------------------------------------------------------------------------------
+
+SCOPES = {
+    "chat.postMessage": {"chat:write"}, "chat.update": {"chat:write"}, "chat.postEphemeral": {"chat:write"},
+    "conversations.info": {"channels:read", "groups:read"}, "conversations.members": {"channels:read", "groups:read"},
+    "users.conversations": {"channels:read", "groups:read"}, "conversations.list": {"channels:read", "groups:read"},
+    "conversations.history": {"channels:history", "groups:history"}, "users.list": {"users:read", "users:read.email"},
+    "conversations.replies": {"channels:history", "groups:history"}, "users.info": {"users:read", "users:read.email"},
+    "usergroups.list": {"usergroups:read"}, "usergroups.users.list": {"usergroups:read"}, "auth.test": set(),
+}  # fmt: skip
+"""What Slack's reference says each method needs for channels of both kinds."""
+
+
+def test_the_manifest_asks_for_the_fewest_scopes_and_explains_each() -> None:
+    import yaml
+
+    text = (ROOT / "docs" / "slack" / "manifest.yaml").read_text(encoding="utf-8")
+    manifest = yaml.safe_load(text)
+    source = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "integrations" / "slack").glob("*.py"))
+    called = set(re.findall(r'"((?:chat|conversations|users|usergroups|auth)\.[a-zA-Z.]+)"', source))
+    assert called == set(SCOPES)
+    assert set(manifest["oauth_config"]["scopes"]["bot"]) == set().union(*SCOPES.values()) | {"commands"}
+    for scope in manifest["oauth_config"]["scopes"]["bot"]:
+        (line,) = [one for one in text.splitlines() if one.strip().startswith(f"- {scope} ")]
+        assert "#" in line, scope
+    assert [one["command"] for one in manifest["features"]["slash_commands"]] == [COMMAND_NAME]
+
+
+async def test_every_event_of_the_manifest_is_heard(door: Door) -> None:
+    import yaml
+
+    manifest = yaml.safe_load((ROOT / "docs" / "slack" / "manifest.yaml").read_text(encoding="utf-8"))
+    for name in manifest["settings"]["event_subscriptions"]["bot_events"]:
+        door.readers.heard.clear()
+        await door.event({"type": name, "channel": "C1", "user": "U1"})
+        assert door.readers.heard, name
