@@ -24,7 +24,8 @@ _VALUE = r"[\"']?+([^\s\x00\"']{3,})"
 # Each has one group: the password. `[^\n\x00]*?`: anything on the line.
 COMMANDS = "|".join(
     (
-        r"\b(?:mysql|mysqldump|mysqladmin|mariadb)\b[^\n\x00]*?[ \t]-p([^\s\x00\"']{3,})",
+        r"\b(?:mysql|mysqldump|mysqladmin|mariadb)\b[^\n\x00]*?[ \t]-p[\"']?([^\s\x00\"']{3,})",
+        r"\bauth[ \t]*+=[ \t]*+[(\[][ \t]*+[\"'][^\"'\n\x00]{0,64}[\"'][ \t]*+,[ \t]*+[\"']([^\"'\n\x00]{2,})",
         r"\bredis-cli\b[^\n\x00]*?[ \t]-a[ \t]++" + _VALUE,
         r"\bsshpass\b[^\n\x00]*?[ \t]-p[ \t]*+" + _VALUE,
         r"\b(?:curl|https?|wget|xh)(?:[ \t][^\n\x00]*?)?(?:[ \t]-[uUa]|--(?:proxy-)?user|--auth)[ \t=]*+[\"']?[^\s:\x00\"']{1,64}:([^\s\x00\"']{2,})",

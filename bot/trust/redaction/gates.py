@@ -21,13 +21,13 @@ _ASSIGNED = names.CORE + r"[A-Za-z0-9_.\-]*+(?:\\{0,8}+[\"'`]?+[\])]?+[ \t]*+(?:
 _FLAGGED = r"[ \t\n\"'\[,(]--?[a-z0-9_\-]*" + names.CORE + r"[a-z0-9_\-]*+[\"']?+,?+[ \t]"
 _SET = r"\b(?:set|config|put|add|export)[ \t][a-z0-9_.\-/:]*" + names.CORE + r"[a-z0-9_.\-]*+[ \t]"
 _SPOKEN = (
-    r"(?:\b|_)(?:pass(?:word|wd|phrase|code)|passwort|kennwort|mot de passe|contrase.a|senha|pwd|pw|secret|token|key|apikey|credential|creds?"
+    r"(?:\b|_)(?:pass(?:word|wd|phrase|code)|passwort|kennwort|mot de passe|contrase.a|senha|pwd|pw|secret|token|key|apikey|credential|creds?|(?:basic )?auth"
     r"|login|pin|otp|code|community|cookie|session(?: id)?|licen[cs]e|signature|sid)s?\b"
     r"(?:[ \t]*+[:=]?[ \t]*+(?:is|was|lautet|es)?[ \t]*+[\"'`]|[?!,:]?(?:[ \t]+[^ \t\r\n\x00]*){0,12}[ \t]+[^ \t\r\n\x00]*[0-9!#$%^&*+~?@|])|\bseed[ \t]"
 )
 _FORMS = (
     r"://[^\s/?#\"'<>\x00]*@|private key|putty-user|eyj[a-z0-9]|[a-z0-9]@[a-z0-9][a-z0-9.\-]*\.[a-z]"
-    r"|\$(?:2[abxy]|1|5|6|y|gy|argon2[a-z]*|apr1|pbkdf2[a-z0-9\-]*|scrypt)\$|identified[ \t]|snmp-server|[ \t]-[puaw][ \t\"']|[ \t]-p[^\s]|--(?:proxy-)?user|kind[\"']?:[ \t]*[\"']?secret"
+    r"|\$(?:2[abxy]|1|5|6|y|gy|argon2[a-z]*|apr1|pbkdf2[a-z0-9\-]*|scrypt)\$|identified[ \t]|snmp-server|auth[ \t]*=[ \t]*[(\[]|[ \t]-[puaw][ \t\"']|[ \t]-p[^\s]|--(?:proxy-)?user|kind[\"']?:[ \t]*[\"']?secret"
     r"|requirepass|masterauth|auth(?:enticate)?[ \t]+(?:plain|login|cram)|bearer[ \t]|basic[ \t]|negotiate[ \t]|ntlm[ \t]|pass(?:in|out)?[ \t]+[\"']?pass:|rabbitmqctl|htpasswd|\bnet[ \t]+user|sudo[ \t]+-s|vault[ \t]+login"
     r"|[ \t]/[ \t]+[\"'`]?[^\s\x00]{6}|^[a-z0-9_.*\-]++:(?:[0-9]{2,5}|\*):[^\s:]*:[^\s:]*:[^\s:]"
     r"|(?:phone|tel|telephone|mobile|cell|call|callback|fax|whatsapp|sms|msisdn|contact|handy|telefon)[a-z_ \-]{0,16}[\"']?[ \t]*[:=]?[ \t]*(?:is |at |on |me )?[\"']?[+(]?[0-9][0-9 ()./\-]{5}"

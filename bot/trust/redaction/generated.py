@@ -16,6 +16,8 @@ _DIGEST_NAMES = (
     b"traceid", b"spanid", b"trace", b"span", b'"id', b"'id", b"cursor]", b"after", b"before", b"next", b"handle", b"base64,",
     b"page", b"uid", b"image", b"cf-id", b"nonce", b"version", b"state",
 )  # fmt: skip
+_NOT_SECRET = (b"_ZN", b"_R", b"sha256-", b"sha384-", b"sha512-")
+"""How mangled names of functions and digests of subresources begin."""
 _ENDS = (b"/", b".", b"@", b"#", b"\\")
 
 
@@ -32,7 +34,7 @@ class Generated:
             if end - start < 24:
                 continue
             token = text[start:end]
-            if not shapes.looks_generated(token) or _is_named_digest(text, start) or token.startswith((b"_ZN", b"_R")):
+            if not shapes.looks_generated(token) or _is_named_digest(text, start) or token.startswith(_NOT_SECRET):
                 continue
             if certificates and _in_certificate(text, start):
                 continue

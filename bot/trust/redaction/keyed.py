@@ -219,8 +219,10 @@ class KeyedValues:
                 continue
             name_start = start + len(label) - len(name)
             before = text[name_start - 1 : name_start] if name_start else b""
-            if before == b"/" and text[name_start - 2 : name_start - 1] != b":":
+            if before == b"/" and reading.strength < names.PASSWORD and text[name_start - 2 : name_start - 1] != b":":
                 continue  # a path or an image: registry.internal/auth:4f1c…
+            if reading.kind == "bare-key" and before in (b"?", b"&"):
+                reading = names.Reading(names.WEAK, "key")  # ?key=… of an interface is its key
             if reading.kind == "bare-key" and word_before(text, name_start) in names.NOT_SECRET_KEYS:
                 continue
             yield from _value(text, at, reading, before)

@@ -11,7 +11,7 @@ from bot.trust.redaction.scan import MASK, Engine, compile_pattern
 
 _NOUNS = (
     r"(?i)(?:\b|_)(password|passwd|passphrase|passcode|passwort|kennwort|mot de passe|contrase.a|senha|pwd|pw|secret|token|key"
-    r"|apikey|credentials?|creds?|login|pin|otp|(?:recovery|backup) code|code|community string|community|cookie|session id|session|licen[cs]e|seed|signature|sid)s?\b"
+    r"|apikey|credentials?|creds?|basic auth|auth|login|pin|otp|(?:recovery|backup) code|code|community string|community|cookie|session id|session|licen[cs]e|seed|signature|sid)s?\b"
 )
 _SLASHED = r"(?i)\b(?:admin|administrator|root|user|guest|test|demo|[a-z][a-z0-9_.\-]{1,30})[ \t]+/[ \t]+[\"'`]?([^ \t\r\n\x00\"'`]{6,64})"
 _QUOTED = r"[ \t]*+(?:is|was|lautet|es|:|=|to)?+[ \t]*+[\"'`]([^\"'`\r\n\x00]{6,80})[\"'`]"
@@ -41,7 +41,7 @@ _OTHER_NAMES = (
 _ARROWS = frozenset((b"->", b"=>", b"=", b":", b"/", b"-", b"|", b"is:"))
 _PASSWORD_NOUNS = (b"pass", b"pwd", b"pw", b"kenn", b"mot", b"contra", b"senha")
 _QUOTES = (b"'", b'"', b"`")
-_LOGIN_NOUNS = (b"cred", b"login")
+_LOGIN_NOUNS = (b"cred", b"login", b"basic", b"auth")
 
 
 class Sentences:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import operator
-import re
+from collections.abc import Callable
 from itertools import pairwise
 
 from bot.trust.redaction.candidates import is_blank
+from bot.trust.redaction.scan import best_engine, compile_pattern
 from bot.trust.redaction.views import decoded_base64
 
 _CLASSES = bytearray(b"o" * 256)
@@ -23,17 +24,22 @@ HEX = b"0123456789abcdefABCDEF"
 MAX_VALUE = 160
 """Values are judged by their first so many characters."""
 
-# Whole-value shapes; each runs on one value of bounded length, with nothing to backtrack into.
-_UUID = re.compile(rb"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}\Z")
-_VERSION = re.compile(rb"v?[0-9]{1,5}(?:\.[0-9]{1,6}){1,3}(?:[-+.][0-9A-Za-z.+-]{0,60})?\Z")
-_POD = re.compile(rb"(?:[a-z]{1,16}[0-9]{0,2}-){1,8}(?:[a-f0-9]{6,10}-)?[a-z0-9]{5}\Z")
-_DATE = re.compile(rb"[0-9]{4}-[0-9]{2}-[0-9]{2}(?:[T ][0-9:.,+Z-]*)?\Z")
-_WORDS = re.compile(rb"[A-Za-z]{1,20}(?:[-_. /:][A-Za-z]{1,20})*[.!?:]?\Z")
-_NUMBERED_WORDS = re.compile(
-    rb"(?:[A-Z]?[a-z]{1,20}|[A-Z]{2,20})(?:[-_./:](?:[A-Z]?[a-z]{1,20}|[A-Z]{1,20}|v?[0-9]{1,3}|(?:19|20)[0-9]{2}))*\Z"
+
+def _whole(pattern: str) -> Callable[[bytes], bool]:
+    """A test of a whole value."""
+    return compile_pattern(pattern, best_engine()).fits
+
+
+_UUID = _whole(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}")
+_VERSION = _whole(r"v?[0-9]{1,5}(?:\.[0-9]{1,6}){1,3}(?:[-+.][0-9A-Za-z.+-]{0,60})?")
+_POD = _whole(r"(?:[a-z]{1,16}[0-9]{0,2}-){1,8}(?:[a-f0-9]{6,10}-)?[a-z0-9]{5}")
+_DATE = _whole(r"[0-9]{4}-[0-9]{2}-[0-9]{2}(?:[T ][0-9:.,+Z-]*)?")
+_WORDS = _whole(r"[A-Za-z]{1,20}(?:[-_. /:][A-Za-z]{1,20})*[.!?:]?")
+_NUMBERED_WORDS = _whole(
+    r"(?:[A-Z]?[a-z]{1,20}|[A-Z]{2,20})(?:[-_./:](?:[A-Z]?[a-z]{1,20}|[A-Z]{1,20}|v?[0-9]{1,3}|(?:19|20)[0-9]{2}))*"
 )
-_WORD_YEAR = re.compile(rb"[A-Za-z]{3,20}[-_.@#!]?(?:19|20)[0-9]{2}\Z")  # Summer2025: what people choose
-_HOST = re.compile(rb"(?:[a-z0-9][a-z0-9_-]*\.){1,8}[a-z][a-z_]{1,24}(?::[0-9]{1,5})?\Z")
+_WORD_YEAR = _whole(r"[A-Za-z]{3,20}[-_.@#!]?(?:19|20)[0-9]{2}")  # Summer2025: what people choose
+_HOST = _whole(r"(?:[a-z0-9][a-z0-9_-]*\.){1,8}[a-z][a-z_]{1,24}(?::[0-9]{1,5})?")
 
 
 def transitions(classes: bytes) -> int:
@@ -46,12 +52,12 @@ def is_hex(value: bytes) -> bool:
 
 
 def is_uuid(value: bytes) -> bool:
-    return len(value) == 36 and _UUID.match(value) is not None
+    return len(value) == 36 and _UUID(value)
 
 
 def is_plain_words(value: bytes) -> bool:
     """Words, perhaps with a small number: `token: expired`, `secret: db-creds-v2`."""
-    if len(value) > 200 or (_WORDS.match(value) is None and _NUMBERED_WORDS.match(value) is None):
+    if len(value) > 200 or (not _WORDS(value) and not _NUMBERED_WORDS(value)):
         return False
     return not (is_gibberish(value) or is_broken_camel(value))
 
@@ -68,12 +74,12 @@ def is_gibberish(value: bytes, least: int = 9) -> bool:
 
 def is_identifier_of_triage(value: bytes) -> bool:
     """A version, a date, a pod, a host: never a secret by itself."""
-    return bool(_VERSION.match(value) or _DATE.match(value) or _POD.match(value) or is_host(value))
+    return bool(_VERSION(value) or _DATE(value) or _POD(value) or is_host(value))
 
 
 def is_host(value: bytes) -> bool:
     """A host name whose labels are words, not generated."""
-    if not _HOST.match(value):
+    if not _HOST(value):
         return False
     return not any(
         len(label) >= 12 and _digits(label) >= 2 and _digits(label) < len(label) for label in value.split(b".")
@@ -98,7 +104,9 @@ def looks_random(value: bytes, least: int = 8) -> bool:
             return False
         if len(value) >= 16:
             return digits >= 2 or is_gibberish(value)
-        return (digits >= 2 and transitions(classes) >= 3) or _random_letters(value)
+        if digits >= 2:
+            return transitions(classes) >= 3 or _random_letters(value)
+        return (upper >= 2 and lower >= 2 and transitions(classes) >= 4) or is_gibberish(value, 5)
     if digits:
         return digits >= 10 and len(value) >= 10
     return _random_letters(value)
@@ -117,12 +125,12 @@ def is_broken_camel(value: bytes) -> bool:
     return runs * 3 >= len(value) - 2 or (runs >= 2 and capitals * 2 >= len(value))
 
 
-_CAMEL = re.compile(rb"[A-Z]{0,4}[a-z]+(?:[A-Z]{1,4}[a-z]+)*[A-Z]{0,4}\Z")
+_CAMEL = _whole(r"[A-Z]{0,4}[a-z]+(?:[A-Z]{1,4}[a-z]+)*[A-Z]{0,4}")
 
 
 def is_plain_camel(value: bytes) -> bool:
     """`TokenExpired`: how code names things."""
-    if len(value) > 200 or _CAMEL.match(value) is None:
+    if len(value) > 200 or not _CAMEL(value):
         return False
     return not (is_gibberish(value) or is_broken_camel(value))
 
@@ -142,7 +150,7 @@ def is_password_like(word: bytes) -> bool:
     """Letters with digits or marks, no plain words, no version, path or call: good enough after "password is"."""
     if not 6 <= len(word) <= 64 or is_blank(word) or b"=" in word[:-2] or b"/" in word or b"()" in word:
         return False
-    if is_identifier_of_triage(word) or (is_plain_words(word) and not _WORD_YEAR.match(word)):
+    if is_identifier_of_triage(word) or (is_plain_words(word) and not _WORD_YEAR(word)):
         return False
     classes = word.translate(CLASSES)
     letters = classes.count(b"l") + classes.count(b"u")
