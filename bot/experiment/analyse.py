@@ -94,7 +94,6 @@ class Analysis:
                 "point": _digits(self.point),
                 "low": _digits(self.interval.low),
                 "high": _digits(self.interval.high),
-                "bounded": {"low": self.interval.bounded[0], "high": self.interval.bounded[1]},
             }
         return {
             "verdict": self.verdict,
@@ -112,6 +111,9 @@ class Analysis:
             "next_look": _iso(self.next_look),
             "detectable_ratio_80": None if self.detectable_ratio_80 is None else _digits(self.detectable_ratio_80),
             "sentence": self.sentence,
+            "bounded": (
+                None if self.interval is None else {"low": self.interval.bounded[0], "high": self.interval.bounded[1]}
+            ),
             "decided_at_look": self.decided_at_look,
             "looked_at": _iso(self.looked_at),
             "harm": self.harm,

@@ -69,7 +69,7 @@ def test_the_answer_has_the_names_that_others_check_against(tmp_path):
         "sentence",
     ]
     assert set(answer["units"]) == {"treatment", "control", "immature", "capped", "excluded"}
-    assert {"point", "low", "high"} <= set(answer["ratio"])
+    assert set(answer["ratio"]) == {"point", "low", "high"} and set(answer["e"]) == {"faster", "slower"}
     assert answer["ratio"]["low"] <= answer["ratio"]["point"] <= answer["ratio"]["high"]
     assert answer["look"] == 26 and answer["next_look"] is None and answer["rule"] == "planned"
 

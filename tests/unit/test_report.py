@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import pathlib
 import re
 import struct
 import zlib
@@ -21,6 +22,7 @@ from bot.errors import ConfigurationError
 from bot.experiment.export import data_sha256, rows_csv
 from bot.experiment.units import Unit, read_csv
 from bot.report.build import NO_EXPERIMENT, build
+from bot.report.definitions import DEFINITIONS
 from bot.report.figures import arm_figures, service_effects
 from bot.report.html import as_html
 from bot.report.judged import analysis_rows
@@ -438,3 +440,9 @@ def decoded(picture: bytes) -> np.ndarray:
     rows = np.frombuffer(zlib.decompress(data), dtype=np.uint8).reshape(size[1], 1 + 3 * size[0])
     assert not rows[:, 0].any()
     return rows[:, 1:].reshape(size[1], size[0], 3)
+
+
+def test_the_docs_say_what_the_report_says():
+    page = (pathlib.Path(__file__).resolve().parents[2] / "docs" / "metrics.md").read_text(encoding="utf-8")
+    for name, what in DEFINITIONS:
+        assert f"| {name} | {what} |" in page
