@@ -6,16 +6,16 @@ The method and its figures are in docs/ranking.md.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from bot.ranking.calibrate import combined, probabilities
 from bot.ranking.causes import Causes, Finding, ServiceCause
 from bot.ranking.changes import rank_changes
-from bot.ranking.focus import focused
+from bot.ranking.focus import focused, split
 from bot.ranking.graph import connected, distances
 from bot.ranking.metric_only import metric_only_scores
-from bot.ranking.metrics import Move, find_moves
+from bot.ranking.metrics import EXPLAINING, Move, find_moves
 from bot.ranking.profile import Profiles
 from bot.ranking.signs import Signs, findings_of, move_finding, read_signs
 from bot.ranking.symptom import RATES, find_symptom
@@ -24,9 +24,13 @@ from bot.ranking.weights import Weights, shipped_weights
 from bot.ranking.window import read_calls
 from integrations.records import Telemetry
 
+MAX_METRICS = 2
+"""Beside the traces of one service."""
 MAX_EXPLAINED = 5
 """Services that get findings in words."""
 STANDS_OUT = 0.4
+WELL_AFTER = 0.2
+"""Share of the window that was healthy before the trouble, from which the sentences count only what came after."""
 
 
 def rank_causes(
@@ -116,13 +120,52 @@ def judge(examined: Examined, weights: Weights, past_culprits: Mapping[str, int]
         chances = _prior(alerting, edges, weights)
     services = _services(scores, chances, explain)
     began_at = _began_at(services, examined.alerted_at)
+    if _began_within(examined, services, began_at):
+        # The first minutes were healthy: the sentences count from when the trouble began, the probabilities as before.
+        signs = _since(examined, began_at, weights)
+        explain |= {
+            name: _told_since(found, began_at) for name in explain if (found := findings_of(name, signs, weights))
+        }
+    if examined.traced:
+        explain = _with_metrics(explain, telemetry, weights)
+    services = _services(scores, chances, explain)
     return Causes(
         services=services,
         changes=rank_changes(telemetry.changes, chances, began_at, weights.change, past_culprits),
         began_at=began_at,
         symptom=find_symptom(alerting, signs, moves),
-        looked_at=_looked_at(telemetry, signs),
+        looked_at=_looked_at(telemetry, examined.signs),
     )
+
+
+def _began_within(examined: Examined, services: tuple[ServiceCause, ...], began_at: datetime) -> bool:
+    """Whether something stands out that began well after the window did."""
+    window = examined.telemetry.window
+    healthy, whole = (began_at - window.start).total_seconds(), (window.end - window.start).total_seconds()
+    stands_out = bool(services) and services[0].probability >= STANDS_OUT
+    return examined.traced and stands_out and healthy > WELL_AFTER * whole and began_at < window.end
+
+
+def _since(examined: Examined, began_at: datetime, weights: Weights) -> Signs:
+    late, _ = split(examined.telemetry, began_at)
+    return read_signs(late, read_calls(late.spans, late.logs), examined.signs.profile, weights)
+
+
+def _with_metrics(
+    explain: Mapping[str, tuple[Finding, ...]], telemetry: Telemetry, weights: Weights
+) -> dict[str, tuple[Finding, ...]]:
+    """Beside the traces of a service, its metrics that moved along: they weigh nothing, and people look at graphs."""
+    told = {name: findings for name, findings in explain.items() if findings}
+    moves = find_moves(telemetry.series, telemetry.window, weights.metric, EXPLAINING, told)
+    for name in told:
+        own = [move_finding(one, 0.0) for one in moves if one.service == name][:MAX_METRICS]
+        told[name] = (*told[name], *own)
+    return {**explain, **told}
+
+
+def _told_since(findings: tuple[Finding, ...], began_at: datetime) -> tuple[Finding, ...]:
+    since = f" (since {began_at:%H:%M:%S} UTC)"
+    return tuple(one if one.kind == "metric" else replace(one, text=one.text + since) for one in findings)
 
 
 def service_scores(

@@ -22,6 +22,15 @@ def focused(telemetry: Telemetry, alerted_at: datetime, minutes: float) -> Telem
     window = telemetry.window
     if cut_at <= window.start or cut_at >= window.end:
         return telemetry
+    late, before = split(telemetry, cut_at)
+    if any(batch.records for one in telemetry.baselines for batch in one.spans):
+        return late
+    return replace(late, baselines=(*telemetry.baselines, before))
+
+
+def split(telemetry: Telemetry, cut_at: datetime) -> tuple[Telemetry, Baseline]:
+    """What began after a moment, and the spans and log records of what began before it."""
+    window = telemetry.window
     cut_ns = int(cut_at.timestamp() * 1e9)
     began = _trace_starts(telemetry.spans)
 
@@ -31,12 +40,10 @@ def focused(telemetry: Telemetry, alerted_at: datetime, minutes: float) -> Telem
     def log_is_late(record: LogRecord) -> bool:
         return (began.get(record.trace_id, record.at_ns) if record.trace_id else record.at_ns) >= cut_ns
 
-    spans, spans_before = _split(telemetry.spans, span_is_late)
-    logs, logs_before = _split(telemetry.logs, log_is_late)
-    baselines = telemetry.baselines
-    if not any(batch.records for one in baselines for batch in one.spans):
-        baselines = (*baselines, Baseline(Window(window.start, cut_at), spans_before, logs_before))
-    return replace(telemetry, window=Window(cut_at, window.end), spans=spans, logs=logs, baselines=baselines)
+    spans, spans_before = _parted(telemetry.spans, span_is_late)
+    logs, logs_before = _parted(telemetry.logs, log_is_late)
+    late = replace(telemetry, window=Window(cut_at, window.end), spans=spans, logs=logs)
+    return late, Baseline(Window(window.start, cut_at), spans_before, logs_before)
 
 
 def _trace_starts(batches: Iterable[Batch[Span]]) -> dict[str, int]:
@@ -48,7 +55,7 @@ def _trace_starts(batches: Iterable[Batch[Span]]) -> dict[str, int]:
     return began
 
 
-def _split(
+def _parted(
     batches: Iterable[Batch[T]], is_late: Callable[[T], bool]
 ) -> tuple[tuple[Batch[T], ...], tuple[Batch[T], ...]]:
     late, early = [], []

@@ -16,8 +16,10 @@ from integrations.records import Batch, Series, Window
 
 CAUSES = frozenset({"cpu", "memory"})
 """Metrics that say something about the service itself; the others also move when something it calls is ill."""
-FALLING_IS_BAD = frozenset({"success_rate", "success_ratio", "availability", "request_rate"})
+FALLING_IS_BAD = frozenset({"success_rate", "success_ratio", "availability", "request_rate", "db_pool_size"})
 
+EXPLAINING = frozenset({"saturation", "db_pool_wait", "db_pool_size", "error_ratio", "latency_p95"})
+"""Metrics that are shown beside the traces of a service that stands out, without weighing anything."""
 FAILURES = FALLING_IS_BAD | {"error_ratio", "error_rate"}
 STRETCH_SECONDS = 1800.0
 """Points further apart than this belong to different stretches of the past."""
@@ -45,15 +47,20 @@ class Move:
 
 
 def find_moves(
-    batches: Sequence[Batch[Series]], window: Window, weights: MetricWeights, names: Iterable[str] | None = None
+    batches: Sequence[Batch[Series]],
+    window: Window,
+    weights: MetricWeights,
+    names: Iterable[str] | None = None,
+    services: Iterable[str] | None = None,
 ) -> list[Move]:
-    """The metrics that moved, largest first; `names` limits which are looked at."""
+    """The metrics that moved, largest first; `names` and `services` limit which are looked at."""
     wanted = frozenset(names) if names is not None else None
+    whose = frozenset(services) if services is not None else None
     moves = []
     for batch in batches:
         origin = Origin(batch.source, batch.readers, batch.model, batch.url)
         for series in batch.records:
-            if wanted is None or series.name in wanted:
+            if (wanted is None or series.name in wanted) and (whose is None or series.service in whose):
                 move = _move(series, window, weights, origin)
                 if move is not None:
                     moves.append(move)

@@ -107,11 +107,8 @@ def origins_of(services: Iterable[str], signs: Signs, *, logs: bool) -> tuple[Or
 
 
 def span_time(calls: Calls, positions: Iterable[int], otherwise: datetime) -> datetime:
-    """When the first of these spans (or log buckets, as negative numbers) began."""
-    first = min(
-        (calls.spans[i].start_ns if i >= 0 else -i * BUCKET_NS for i in positions),
-        default=0,
-    )
+    """When the request of the first of these spans (or log buckets, as negative numbers) began."""
+    first = min((calls.request_start_ns(i) if i >= 0 else -i * BUCKET_NS for i in positions), default=0)
     return datetime.fromtimestamp(first / 1e9, UTC) if first else otherwise
 
 

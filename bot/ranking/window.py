@@ -51,6 +51,14 @@ class Calls:
         order.reverse()
         return order
 
+    def request_start_ns(self, position: int) -> int:
+        """When the first known span above this one began; a cycle of parents is left after one round."""
+        at, seen = position, {position}
+        while self.parent[at] >= 0 and self.parent[at] not in seen:
+            at = self.parent[at]
+            seen.add(at)
+        return min(self.spans[at].start_ns, self.spans[position].start_ns)
+
     def edges(self) -> frozenset[tuple[str, str]]:
         """Observed calls between services: caller and callee."""
         spans = self.spans
