@@ -40,7 +40,7 @@ from bot.flows.warm import WarmWorker
 from bot.flows.warm import redact_value as warm_redact_value
 from bot.incidents import topology
 from bot.incidents.book import Book
-from bot.incidents.intake import Drainer, Start, store_signals
+from bot.incidents.intake import Drainer, Start, redacted_signal, store_signals
 from bot.incidents.poller import Poller
 from bot.incidents.routing import Routing, Service
 from bot.listeners.app import Listeners
@@ -547,6 +547,10 @@ async def build(settings: Settings, stack: AsyncExitStack, *, checkpoint: Checkp
         drainer.wake()
         return new
 
+    async def polled(signals: Sequence[Signal]) -> int:
+        """What the poller read has passed no door: it is redacted here, before it is stored."""
+        return await intake([redacted_signal(signal, partial(redact_value, redactor)) for signal in signals])
+
     await worker.warm()
     await engine.launch()
     stack.push_async_callback(engine.close)
@@ -588,7 +592,7 @@ async def build(settings: Settings, stack: AsyncExitStack, *, checkpoint: Checkp
     }
     if pagerduty is not None:
         every = file.timeouts.poll_seconds if file.pagerduty.intake == "poll" else file.timeouts.reconcile_seconds
-        app.loops["poller"] = Poller(pagerduty, store, file.workspace, clock, intake, every).run
+        app.loops["poller"] = Poller(pagerduty, store, file.workspace, clock, polled, every).run
     return app
 
 

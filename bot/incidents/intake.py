@@ -52,6 +52,15 @@ async def store_signals(store: Store, workspace_id: str, signals: Sequence[Signa
     return await store.transaction(work)
 
 
+def redacted_signal(signal: Signal, redact: Callable[[Any], Any]) -> Signal:
+    """A signal that came past the doors, without secrets and personal data; ids, times and addresses as they were."""
+    incident = signal.incident
+    if incident is not None:
+        said = redact(incident.model_dump(mode="json", include={"title", "service", "teams", "priority", "url"}))
+        incident = IncidentFields.model_validate(incident.model_dump() | said)
+    return signal.model_copy(update={"body": redact(signal.body), "incident": incident})
+
+
 def _signal_row(workspace_id: str, signal: Signal, seq: int) -> dict[str, Any]:
     return {
         "workspace_id": workspace_id,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from bot.clock import ManualClock
-from bot.incidents.intake import Drainer, store_signals
+from bot.incidents.intake import Drainer, redacted_signal, store_signals
 from bot.incidents.routing import Routing, Service
 from bot.settings import Match, SeverityTest
 from bot.store.sqlite import SqliteStore
@@ -96,6 +97,18 @@ async def test_webhook_poll_and_both_in_every_order_leave_one_result(bench, tmp_
         assert sum(kind == "triage" for kind, *_ in one.started) <= 1
         await store.close()
     assert len(results) == 1
+
+
+def test_what_came_past_the_doors_is_redacted_before_it_is_stored():
+    def redact(value):
+        return json.loads(json.dumps(value).replace("hunter2secret", "<secret>"))
+
+    made = signal("triggered", 0, "p1", title="password hunter2secret").model_copy(
+        update={"body": {"x": "hunter2secret"}}
+    )
+    clean = redacted_signal(made, redact)
+    assert "hunter2secret" not in clean.model_dump_json()
+    assert (clean.incident_id, clean.occurred_at, clean.incident.service_ref) == ("P1", T0, "PSVC1")
 
 
 async def test_a_start_that_fails_is_started_when_the_drainer_comes_again(bench):

@@ -19,6 +19,9 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 TEAM = "T01TEST"
+CHANNEL = dict.fromkeys(
+    ("is_private", "is_im", "is_mpim", "is_shared", "is_ext_shared", "is_org_shared", "is_pending_ext_shared"), False
+) | {"is_channel": True}
 PEOPLE = ("U01ALICE", "U02BOB")
 
 
@@ -85,10 +88,18 @@ class FakeSlack:
     def _auth_test(self, _: dict[str, Any]) -> dict[str, Any]:
         return {"team_id": TEAM, "user_id": "U0BOT", "bot_id": "B0BOT"}
 
+    @staticmethod
+    def _person(user_id: str) -> dict[str, Any]:
+        flags = dict.fromkeys(("is_restricted", "is_ultra_restricted", "is_stranger", "is_bot", "deleted"), False)
+        profile = {"email": f"{user_id.lower()}@example.com"}
+        return {"id": user_id, "team_id": TEAM, "profile": profile, "is_email_confirmed": True, **flags}
+
+    def _users_info(self, values: dict[str, Any]) -> dict[str, Any]:
+        return {"user": self._person(values["user"])}
+
     def _users_list(self, _: dict[str, Any]) -> dict[str, Any]:
-        flags = {"is_restricted": False, "is_ultra_restricted": False, "deleted": False, "team_id": TEAM}
-        members = [{"id": one, "profile": {"email": f"{one.lower()}@example.com"}, **flags} for one in PEOPLE]
-        bot = {"id": "U0BOT", "is_bot": True, "team_id": TEAM, "profile": {}}
+        members = [self._person(one) for one in PEOPLE]
+        bot = {**self._person("U0BOT"), "is_bot": True}
         return {"members": [*members, bot], "response_metadata": {"next_cursor": ""}}
 
     def _usergroups_list(self, _: dict[str, Any]) -> dict[str, Any]:
@@ -98,7 +109,7 @@ class FakeSlack:
         return {"channels": [{"id": "C01INC", "name": "incidents"}], "response_metadata": {"next_cursor": ""}}
 
     def _conversations_info(self, _: dict[str, Any]) -> dict[str, Any]:
-        return {"channel": {"id": "C01INC", "name": "incidents", "is_private": False}}
+        return {"channel": {"id": "C01INC", "name": "incidents", **CHANNEL}}
 
     def _conversations_members(self, _: dict[str, Any]) -> dict[str, Any]:
         return {"members": [*PEOPLE, "U0BOT"], "response_metadata": {"next_cursor": ""}}

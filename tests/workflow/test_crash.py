@@ -90,12 +90,17 @@ class Case:
             (self.incident_id, now, now, body),
         )
 
-    def start(self, kill_at: str = "", *, always: bool = False) -> None:
+    def add(self, toml: str) -> None:
+        """More settings."""
+        with (self.home / "sitrep.toml").open("a", encoding="utf-8") as file:
+            file.write(toml)
+
+    def start(self, kill_at: str = "", *, always: bool = False, **environment_too: str) -> None:
         environment = {
             "PATH": os.environ["PATH"], "HOME": str(self.folder), "PYTHONPATH": str(ROOT), **self.world.environment(),
             "SLACK_BOT_TOKEN": "xoxb-test", "SLACK_API_URL": self.slack.url, "SITREP_HOME": str(self.home),
             "SITREP_CONFIG": str(self.home / "sitrep.toml"), "PORT": "0", "VICTIM_LOG": str(self.log),
-            "VICTIM_KILL_AT": kill_at, "VICTIM_ALWAYS": "1" if always else "",
+            "VICTIM_KILL_AT": kill_at, "VICTIM_ALWAYS": "1" if always else "", **environment_too,
         }  # fmt: skip
         with (self.folder / "out.log").open("ab") as out:
             self.process = subprocess.Popen(

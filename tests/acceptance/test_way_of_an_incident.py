@@ -1,0 +1,149 @@
+"""The installed command against a local Slack and the outside systems: from the signed webhook to the report."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import httpx
+import pytest
+
+from bot.cards import actions
+from demo.bot_process import BotProcess, settings
+from demo.slack import SlackThread
+from demo.systems import Systems
+
+CHANNEL = "#incidents"
+SECONDS = 60.0
+
+
+@pytest.fixture
+async def bot(tmp_path, systems: Systems, slack: SlackThread) -> AsyncIterator[BotProcess]:
+    tokens = {"SITREP_API_TOKENS": "status-page=tok-1,nobody=tok-2"}
+    toml = settings(systems.url) + '[tokens.status-page]\ngroups = ["everyone"]\n[tokens.nobody]\ngroups = []\n'
+    made = BotProcess(tmp_path / "home", {**systems.environment(), **slack.environment(), **tokens}, toml)
+    await made.start()
+    systems.webhook_to(made.webhook_url)
+    yield made
+    assert await made.stop() == 0, made.log_tail()
+
+
+class Channel:
+    """The incident channel as its members see it."""
+
+    def __init__(self, slack: SlackThread, bot: BotProcess) -> None:
+        self.slack, self.bot = slack, bot
+
+    async def messages(self) -> list[dict[str, Any]]:
+        return await asyncio.to_thread(self.slack.messages, CHANNEL)
+
+    async def cards(self) -> list[dict[str, Any]]:
+        return [m for m in await self.messages() if str(_first_block(m)).endswith(":card")]
+
+    async def until(self, what: Callable[[list[dict[str, Any]]], Any], said: str) -> Any:
+        until = time.monotonic() + SECONDS
+        while time.monotonic() < until:
+            if found := what(await self.messages()):
+                return found
+            assert self.bot.running, self.bot.log_tail()
+            await asyncio.sleep(0.1)
+        raise AssertionError(f"{said}\n{await self.messages()}\n{self.bot.log_tail()}")
+
+    async def card_says(self, *words: str) -> dict[str, Any]:
+        def found(messages: list[dict[str, Any]]) -> dict[str, Any] | None:
+            for one in messages:
+                if str(_first_block(one)).endswith(":card") and all(w in json.dumps(one) for w in words):
+                    return one
+            return None
+
+        return dict(await self.until(found, f"no card says {words}"))
+
+    async def private(self, words: str) -> None:
+        def found(messages: list[dict[str, Any]]) -> bool:
+            return any(m.get("ephemeral_to") and words in _text(m) for m in messages)
+
+        await self.until(found, f"no private answer says {words!r}")
+
+
+def _first_block(message: dict[str, Any]) -> str:
+    blocks = message.get("blocks") or [{}]
+    return str(blocks[0].get("block_id", ""))
+
+
+def _text(message: dict[str, Any]) -> str:
+    return str(message.get("text", "")).replace("\u00a0", " ")
+
+
+async def test_an_incident_from_its_webhook_to_the_report(
+    bot: BotProcess, systems: Systems, slack: SlackThread
+) -> None:
+    channel = Channel(slack, bot)
+    systems.trigger()
+    card = await channel.card_says("checkout-api", "no summary: no model is configured", actions.WAS_NOT)
+    assert "SEV2" in _text(card)
+    assert "deploy" in _text(card)
+
+    await asyncio.to_thread(slack.command, CHANNEL, "/sitrep", "status", user="priya")
+    await channel.private("1 open incident")
+    await asyncio.to_thread(slack.click, CHANNEL, card["ts"], actions.HELPFUL, user="priya")
+    await channel.private("Counted as helpful")
+    await asyncio.to_thread(slack.click, CHANNEL, card["ts"], actions.WAS_CHANGE, user="priya")
+    await channel.private("it was")
+
+    incident_id = systems.state.incident["id"]
+    async with httpx.AsyncClient(base_url=bot.url, trust_env=False) as client:
+        seen = [
+            (await client.get(f"/incidents/{incident_id}", headers=headers)).status_code
+            for headers in ({}, {"Authorization": "Bearer tok-1"}, {"Authorization": "Bearer tok-2"})
+        ]
+        unsigned = await client.post("/webhooks/pagerduty", content=b"{}", headers={"X-PagerDuty-Signature": "v1=00"})
+        metrics = (await client.get("/metrics")).text
+    assert seen == [401, 200, 404]
+    assert unsigned.status_code == 401
+    assert "sitrep_triages" in metrics
+
+    systems.move("acknowledged")
+    await channel.card_says("Acknowledged")
+    systems.move("resolved")
+    await channel.card_says("Resolved")
+    assert len(await channel.cards()) == 1
+
+    code, out, err = await bot.command("report", "--week", time.strftime("%G-W%V", time.gmtime()))
+    assert code == 0, err
+    report = json.loads(out)
+    (arm,) = report["arms"]
+    assert (arm["incidents"], arm["resolved"]) == (1, 1)
+    assert arm["mttr_median"] is not None
+    assert report["quality"]["top1"]["whole"] == 1
+
+
+async def test_an_incident_whose_webhooks_never_come_is_found_by_the_poller(
+    tmp_path, systems: Systems, slack: SlackThread
+) -> None:
+    toml = settings(systems.url) + '[pagerduty]\nintake = "poll"\n'
+    toml = toml.replace("[timeouts]", "[timeouts]\npoll_seconds = 1\n#", 1)
+    bot = BotProcess(tmp_path / "home", {**systems.environment(), **slack.environment()}, toml)
+    systems.trigger()
+    await bot.start()
+    channel = Channel(slack, bot)
+    await channel.card_says("checkout-api")
+    systems.move("resolved")
+    await channel.card_says("Resolved")
+    assert len(await channel.cards()) == 1
+    assert await bot.stop() == 0
+
+
+async def test_sources_that_are_down_or_late_become_a_line_and_a_late_one_replaces_the_ranking(
+    bot: BotProcess, systems: Systems, slack: SlackThread
+) -> None:
+    channel = Channel(slack, bot)
+    systems.faults["jaeger"].status = 500
+    systems.faults["github"].delay_seconds = 8
+    systems.trigger()
+    await channel.card_says("sources", "jaeger")
+    systems.reset_faults()
+    await channel.card_says("4 of 4")
+    assert len(await channel.cards()) == 1

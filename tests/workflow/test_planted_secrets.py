@@ -1,0 +1,111 @@
+"""Secrets planted in every input are nowhere afterwards: no table (decoded), log line, metric, post or transcript."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+import pathlib
+import shutil
+import sqlite3
+from collections.abc import Iterator
+
+import pytest
+
+from demo.systems import Systems
+from demo.tape import FOLDER
+from tests.workflow.fake_model import FakeModel
+from tests.workflow.fake_slack import FakeSlack
+from tests.workflow.test_crash import CARD_OUT, RECORDED, Case
+
+SECRETS = {
+    "alert title": "AKIAQ3EGPLANTED7XW2Z",
+    "alert body": "postgres://checkout:pl4ntedPassw0rd@payments-db:5432/shop",
+    "log line": "ghp_Pl4ntedTokenInALogLine0000AbCdEfGh12",
+    "span": "xoxb-210987654321-1098765432109-Pl4ntedSpanAttr1Bute99x",
+    "commit": "planted.person@example.org",
+    "note": "password=PlantedHunter2And4",
+}
+
+
+@pytest.fixture(scope="module")
+def planted(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """The demo's recording with a secret in each kind of input."""
+    folder = pathlib.Path(shutil.copytree(FOLDER, tmp_path_factory.mktemp("planted") / "recording"))
+    pagerduty = (folder / "pagerduty.json").read_text()
+    title = json.loads(pagerduty)["incident"]["title"]
+    said = f"{title} key {SECRETS['alert title']} at {SECRETS['alert body']} {SECRETS['note']}"
+    (folder / "pagerduty.json").write_text(pagerduty.replace(json.dumps(title)[1:-1], json.dumps(said)[1:-1]))
+    github = (folder / "github.json").read_text()
+    (folder / "github.json").write_text(github.replace('"message": "', f'"message": "Mail {SECRETS["commit"]}: '))
+    _replaced(
+        folder / "logs.jsonl.gz", '"body":{"stringValue":"', f'"body":{{"stringValue":"token {SECRETS["log line"]} '
+    )
+    path = '"key":"url.path","type":"string","value":"'
+    _replaced(folder / "traces.jsonl.gz", path, f"{path}/x?token={SECRETS['span']}&p=")
+    return folder
+
+
+def _replaced(path: pathlib.Path, what: str, by: str) -> None:
+    text = gzip.decompress(path.read_bytes()).decode()
+    assert what in text, f"{path.name} does not look as expected"
+    path.write_bytes(gzip.compress(text.replace(what, by).encode()))
+
+
+@pytest.fixture(scope="module")
+def world(planted: pathlib.Path) -> Iterator[Systems]:
+    with Systems(planted) as running:
+        yield running
+
+
+def _everything(case: Case) -> Iterator[tuple[str, str]]:
+    """Every text that is left of a run, base64 decoded as well."""
+    for name in ("sitrep.db", "engine.db"):
+        connection = sqlite3.connect(case.home / name)
+        for (table,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
+            for row in connection.execute(f'SELECT * FROM "{table}"'):
+                for value in filter(None, row):
+                    text = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+                    yield f"{name}:{table}", text
+                    try:
+                        yield (
+                            f"{name}:{table} decoded",
+                            base64.b64decode(text, validate=True).decode("utf-8", "replace"),
+                        )
+                    except ValueError:
+                        continue
+        connection.close()
+    for path in case.home.rglob("*"):
+        if path.is_file() and path.suffix not in (".db", ".key"):
+            yield path.name, path.read_bytes().decode("utf-8", "replace")
+    yield "the log", (case.folder / "out.log").read_text(errors="replace")
+    yield "Slack", json.dumps(case.slack.messages, ensure_ascii=False)
+
+
+def test_planted_secrets_are_nowhere_afterwards(tmp_path, world):
+    with FakeSlack() as slack, FakeModel() as model:
+        case = Case(tmp_path, slack, world)
+        for kind in ("jaeger", "prometheus"):
+            case.add(f'[sources.{kind}]\nreaders = ["everyone"]\nurl = "{world.url[kind]}"\ndeadline_seconds = 10\n')
+        case.add(
+            '[sources.github]\nreaders = ["everyone"]\n'
+            '[services.checkout-api]\nrepositories = ["tea-shop/checkout-api"]\n'
+        )
+        case.start(
+            SITREP_MODEL_URL=model.url,
+            SITREP_MODEL="smollm2-135m-instruct-q4_1",
+            OPENAI_API_KEY="sk-planted-key-000000",
+        )
+        case.wait_for(RECORDED, 90)
+        case.wait_for(CARD_OUT)
+        case.stop()
+        texts = list(_everything(case))
+        kinds = {row[0] for row in case.rows("SELECT DISTINCT kind FROM evidence")}
+        prompts = model.prompts
+    assert {"alert", "change"} <= kinds
+    assert prompts, "the model was not asked"
+    found = [(where, name) for where, text in texts for name, secret in SECRETS.items() if secret in text]
+    assert found == []
+    assert not [name for name, secret in SECRETS.items() for prompt in prompts if secret in prompt]
+    assert any("<secret:" in text for where, text in texts if where == "sitrep.db:evidence")
+    assert not [where for where, text in texts if "sk-planted-key-000000" in text]
