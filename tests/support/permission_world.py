@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -32,6 +33,7 @@ from bot.trust.directory import DirectoryCache
 from bot.trust.redaction import Redactor
 from bot.types import Ranked
 from integrations.fixtures import FakeDirectory, FakePoster, ScriptedModel
+from integrations.ports import Completion, PromptRequest
 from integrations.records import (
     Batch,
     ChangeEvent,
@@ -51,7 +53,23 @@ from tests.support.memory_store import MemoryStore
 T0 = datetime(2026, 11, 24, 14, 2, 10, tzinfo=UTC)
 REDACTOR = Redactor([b"world"])
 PROMPT = prompts.load("triage", 1)
-ANSWER = json.dumps({"going_on": [{"text": "Requests fail.", "evidence": ["s1"]}], "cause": [], "next": []})
+WORD = re.compile(r"canary[a-z]{3}")
+ITEM = re.compile(r"<<<\w+ (s\d+) .*?>>>", re.DOTALL)
+
+
+class TellsAll(ScriptedModel):
+    """A model that says of every item what word it holds."""
+
+    async def complete(self, request: PromptRequest, timeout_seconds: float) -> Completion:
+        claims = [
+            {"text": f"Requests fail at {word[0]}.", "evidence": [block[1]]}
+            for block in ITEM.finditer(request.user)
+            if (word := WORD.search(block[0]))
+        ]
+        going_on = claims[:3] or [{"text": "Requests fail.", "evidence": ["s1"]}]
+        looks = [{**claim, "text": claim["text"].replace("Requests fail at", "Look at")} for claim in claims[3:6]]
+        self.script = [json.dumps({"going_on": going_on, "cause": [], "next": looks})]
+        return await super().complete(request, timeout_seconds)
 
 
 @dataclass(frozen=True)
@@ -186,7 +204,7 @@ class Stage:
         self.store = MemoryStore()
         self.book = Book(self.store, "w")
         self.poster = FakePoster(started_at=T0)
-        self.model = ScriptedModel([ANSWER])
+        self.model = TellsAll([])
         self.slack = FakeDirectory(
             listed=[
                 Person(id=one, kind=kind, team_id="T1", seen_at=T0)  # type: ignore[arg-type]

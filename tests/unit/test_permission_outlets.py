@@ -49,6 +49,7 @@ async def test_what_all_may_read_is_at_every_outlet() -> None:
     await stage.triage()
     found = await outlets(stage)
     assert stage.model.requests
+    assert "Requests fail at canary" in found["post"], "the summary is shown"
     for outlet in ("post", "prompt", "own view", "stored view", "web page", "store"):
         assert "canary" in found[outlet], outlet
     for word in ("canarybbb", "canaryccc", "canaryddd", "canaryeee"):
