@@ -170,6 +170,18 @@ class TokenSection(Section):
     groups: Groups
 
 
+class DirectorySection(Section):
+    """Another directory of groups, beside Slack's user groups and `[groups]`; it knows people by verified e-mail."""
+
+    kind: Literal["scim", "github", "pagerduty"] | None = None
+    path: Path | None = None
+    """The export of `scim`."""
+    organization: str | None = None
+    """Of `github`."""
+    repositories: Groups = ()
+    """Of `github`, as owner/name: their collaborators are groups too."""
+
+
 class RouteSection(Section):
     match: Match
     channel: ChannelName
@@ -239,6 +251,7 @@ class File(Section):
     tokens: dict[str, TokenSection] = Field(default_factory=dict)
     timeouts: TimeoutsSection = TimeoutsSection()
     groups: dict[str, Groups] = Field(default_factory=dict)
+    directories: dict[str, DirectorySection] = Field(default_factory=dict)
     routes: tuple[RouteSection, ...] = ()
     admins: AdminsSection = AdminsSection()
     links: LinksSection = LinksSection()
@@ -434,6 +447,23 @@ def _parse_secrets(env: _Environment, problems: list[str]) -> Secrets | None:
         return None
 
 
+def _directory_problems(file: File, secrets: Secrets) -> list[str]:
+    problems = []
+    for name, one in file.directories.items():
+        kind, where = one.kind or name, f"[directories.{name}]"
+        if not re.fullmatch(r"[a-z][a-z0-9_-]{0,30}", name) or name in ("slack", "channel", "everyone", "world"):
+            problems.append(f"{where} is no name for a directory; use small letters, and none of our own words")
+        if kind not in ("scim", "github", "pagerduty"):
+            problems.append(f'{where} kind = {kind!r} is not known; known: "scim", "github", "pagerduty"')
+        if kind == "scim" and one.path is None:
+            problems.append(f"{where} needs path, the file of the SCIM export")
+        if kind == "github" and (one.organization is None or "github" not in secrets.system_tokens):
+            problems.append(f"{where} needs organization, and GITHUB_TOKEN of one of its owners")
+        if kind == "pagerduty" and secrets.pagerduty_api_token is None:
+            problems.append(f"{where} needs PAGERDUTY_API_TOKEN")
+    return problems
+
+
 def _cross_checks(file: File, secrets: Secrets) -> list[str]:
     problems = [
         f'[sources.{name}] has no readers; say who may read what it returns, such as readers = ["everyone"]'
@@ -445,6 +475,7 @@ def _cross_checks(file: File, secrets: Secrets) -> list[str]:
         for name, service in file.services.items()
         if service.team and service.team not in file.teams
     ]
+    problems += _directory_problems(file, secrets)
     names = {name for name, _ in secrets.api_tokens}
     problems += [
         f"SITREP_API_TOKENS names {n!r}, and there is no [tokens.{n}]" for n in sorted(names - set(file.tokens))

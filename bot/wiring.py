@@ -65,12 +65,15 @@ from bot.web.app import create_app
 from integrations.alerts.doors import SENDERS, door_for, generic_door
 from integrations.alerts.sns import SnsDoor, fetch_by, origin_of_topic
 from integrations.asking import Access, ServiceRule
+from integrations.directories.github import GitHubTeams
+from integrations.directories.pagerduty import PagerDutyTeams
+from integrations.directories.scim import ScimExport
 from integrations.github import GitHub
 from integrations.http import Egress, aiohttp_session, httpx2_async_transport, origin_of
 from integrations.jaeger import Jaeger
 from integrations.openai import OpenAI
 from integrations.pagerduty import PagerDuty, PagerDutyDoor
-from integrations.ports import Directory, ModelEndpoint, SignalDoor, Source
+from integrations.ports import Directory, GroupSource, ModelEndpoint, SignalDoor, Source
 from integrations.prometheus import Prometheus
 from integrations.records import Batch, Incident, Readers, ServiceNames, Signal
 from integrations.slack import (
@@ -165,7 +168,38 @@ def access_of(settings: Settings, source: SourceSection | None) -> Access:
     return Access(readers, source.model if source else "allowed", lambda name: service_rule(settings, name))
 
 
-def directory_of(settings: Settings, store: Store, directory: Directory, clock: Clock) -> DirectoryCache:
+def group_sources(settings: Settings, egress: Egress, stack: AsyncExitStack) -> list[GroupSource]:
+    """Every `[directories.<name>]`."""
+    secrets = settings.secrets
+    made: list[GroupSource] = []
+    for name, one in settings.file.directories.items():
+        kind = one.kind or name
+        if kind == "scim" and one.path is not None:
+            made.append(ScimExport(one.path, name=name))
+        elif kind == "github" and one.organization is not None:
+            token = secrets.system_tokens["github"].get_secret_value()
+            try:
+                teams = GitHubTeams(
+                    url=secrets.github_api_url, token=token, egress=egress, organization=one.organization,
+                    repositories=one.repositories, name=name,
+                )  # fmt: skip
+            except ValueError as wrong:
+                raise ConfigurationError([f"[directories.{name}]: {wrong}"]) from None
+            stack.push_async_callback(teams.aclose)
+            made.append(teams)
+        elif kind == "pagerduty" and secrets.pagerduty_api_token is not None:
+            account = PagerDutyTeams(
+                url=secrets.pagerduty_api_url, token=secrets.pagerduty_api_token.get_secret_value(), egress=egress,
+                name=name,
+            )  # fmt: skip
+            stack.push_async_callback(account.aclose)
+            made.append(account)
+    return made
+
+
+def directory_of(
+    settings: Settings, store: Store, directory: Directory, clock: Clock, sources: Sequence[GroupSource] = ()
+) -> DirectoryCache:
     """Who is who and who is where, over what the store remembers."""
     file = settings.file
     return DirectoryCache(
@@ -174,6 +208,7 @@ def directory_of(settings: Settings, store: Store, directory: Directory, clock: 
         directory,
         clock,
         static={name: frozenset(emails) for name, emails in file.groups.items()},
+        sources=sources,
         limits=Limits(file.timeouts.people_hours * 3600, file.timeouts.membership_minutes * 60),
         public_rule=file.slack.public_channel_audience,
     )
@@ -482,7 +517,8 @@ async def build(settings: Settings, stack: AsyncExitStack, *, checkpoint: Checkp
     worker = WarmWorker(keys)
     stack.callback(worker.close)
     slack = await _slack(settings, egress, stack)
-    directory = directory_of(settings, store, SlackDirectory(slack.web), clock)
+    sources_of_groups = group_sources(settings, egress, stack)
+    directory = directory_of(settings, store, SlackDirectory(slack.web), clock, sources_of_groups)
     stack.push_async_callback(directory.close)
     pagerduty = _pagerduty(settings, egress, stack)
     sources = _sources(settings, egress, stack, pagerduty)

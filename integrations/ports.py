@@ -121,7 +121,7 @@ class GroupSource(Protocol):
     """Another directory of groups (GitHub teams, PagerDuty, a SCIM export), which knows people by e-mail.
 
     Each answer is complete or raises. Names are the source's own, so that no two fill one: `name` itself, or
-    `<name>:<group>` (`github:acme/payments`).
+    `<name>:<group>` (`github:@acme/payments`).
     """
 
     name: str

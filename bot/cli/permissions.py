@@ -105,7 +105,8 @@ async def _explain(
             if token not in settings.file.tokens:
                 raise ConfigurationError([f"no [tokens.{token}]"])
             return readers, explain(Principal.token(token, settings.file.tokens[token].groups), readers, rules)
-        directory = directory_of(settings, store, StoredOnly(), SystemClock())
+        others = [StoredOnly(name) for name in settings.file.directories]
+        directory = directory_of(settings, store, StoredOnly("slack"), SystemClock(), others)
         stack.push_async_callback(directory.close)
         if channel is not None:
             return readers, explain_audience(await directory.audience(channel), readers, rules)
@@ -158,9 +159,10 @@ def _rules(settings: Settings) -> Rules:
 
 
 class StoredOnly:
-    """A `Directory` that is not asked: what counts is what the store remembers."""
+    """A `Directory`, and a `GroupSource`, that is not asked: what counts is what the store remembers."""
 
-    name = "slack"
+    def __init__(self, name: str) -> None:
+        self.name = name
 
     async def team_id(self) -> str:
         raise self._not_asked()
@@ -180,6 +182,5 @@ class StoredOnly:
     async def members(self, channel_id: str) -> frozenset[str]:
         raise self._not_asked()
 
-    @staticmethod
-    def _not_asked() -> Unavailable:
-        return Unavailable("slack", "not asked by this command")
+    def _not_asked(self) -> Unavailable:
+        return Unavailable(self.name, "not asked by this command")

@@ -8,7 +8,7 @@ Where a group's name comes from, and who may fill it:
 - `[groups]` of the settings owns the names that it defines: a Slack user group of the same name is ignored (and
   said), because whoever may make user groups in Slack could otherwise let people in by choosing a name.
 - Slack user groups have their bare handle. Every other directory's groups are `<directory>` or
-  `<directory>:<group>` (`github:acme/payments`), so that two directories never fill one name.
+  `<directory>:<group>` (`github:@acme/payments`), so that two directories never fill one name.
 
 `[groups]` and the other directories know people by e-mail. A join needs an e-mail that the workspace's directory
 verified (`Person.email`) and that exactly one person of it has; otherwise it grants nothing.

@@ -27,7 +27,7 @@ def problems(tmp_path: Path, toml: str = "", **environment: str) -> str:
 
 def test_the_example_file_is_valid_and_names_every_key(tmp_path):
     text = (ROOT / "sitrep.example.toml").read_text(encoding="utf-8")
-    loaded(tmp_path, text, SITREP_API_TOKENS="status-page=t")
+    loaded(tmp_path, text, SITREP_API_TOKENS="status-page=t", GITHUB_TOKEN="t")
     tables = tomllib.loads(text)
 
     def keys(model: type[Section], value: object, where: str) -> list[str]:
@@ -41,7 +41,13 @@ def test_the_example_file_is_valid_and_names_every_key(tmp_path):
                     child = value[name]
                     if isinstance(child, list):
                         child = child[0]
-                    elif inner.__name__ in {"ServiceSection", "SourceSection", "TeamSection", "TokenSection"}:
+                    elif inner.__name__ in {
+                        "ServiceSection",
+                        "SourceSection",
+                        "TeamSection",
+                        "TokenSection",
+                        "DirectorySection",
+                    }:
                         child = max(child.values(), key=len)
                     if inner.__name__ != "Match":
                         missing += keys(inner, child, f"{where}{name}.")
