@@ -5,7 +5,10 @@ from __future__ import annotations
 import argparse
 import asyncio
 import pathlib
+import signal
 import sys
+from collections.abc import Coroutine
+from typing import Any
 
 from rich.console import Console
 
@@ -21,10 +24,18 @@ def main() -> int:
     )
     options = parser.parse_args()
     console = Console(soft_wrap=False, width=None if sys.stdout.isatty() else 120)
+    return asyncio.run(_until_told(run(options.once, options.model, console, options.home), options.once))
+
+
+async def _until_told(running: Coroutine[Any, Any, int], once: bool) -> int:
+    """Ctrl-C and SIGTERM end it, and what was started is ended too; a run that should have ended by itself failed."""
+    task = asyncio.ensure_future(running)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
     try:
-        return asyncio.run(run(options.once, options.model, console, options.home))
-    except KeyboardInterrupt:
-        return 0
+        return await task
+    except asyncio.CancelledError:
+        return 1 if once else 0
 
 
 if __name__ == "__main__":

@@ -101,8 +101,9 @@ class BotProcess:
         log = (self.home / "log").open("ab")
         with log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "bot", "serve"], cwd=ROOT, env=self.environment, stdout=log, stderr=log
-            )
+                [sys.executable, "-m", "bot", "serve"], cwd=ROOT, env=self.environment, stdout=log, stderr=log,
+                start_new_session=True,  # Ctrl-C is for whoever started it, who ends it in good order
+            )  # fmt: skip
         async with httpx.AsyncClient(base_url=self.url, trust_env=False, timeout=2) as client:
             for _ in range(int(START_SECONDS / 0.1)):
                 if not self.running:

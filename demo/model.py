@@ -55,6 +55,7 @@ async def _local(say: Say) -> AsyncIterator[Model]:
     process = await asyncio.create_subprocess_exec(
         str(program), str(HERE / "model_server.py"), str(port), LOCAL, _sha256(),
         stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
+        start_new_session=True,
     )  # fmt: skip
     try:
         assert process.stdout is not None

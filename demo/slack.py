@@ -137,8 +137,9 @@ class LocalSlack:
                     stack.callback((await slack_jail.to_port(str(folder / "bot.sock"), bot_port)).close)
             log = stack.enter_context((folder / "log").open("wb"))
             process = await asyncio.create_subprocess_exec(
-                *command, stdin=asyncio.subprocess.PIPE, stdout=log, stderr=log, cwd=ROOT
-            )
+                *command, stdin=asyncio.subprocess.PIPE, stdout=log, stderr=log, cwd=ROOT,
+                start_new_session=True,
+            )  # fmt: skip
             stack.push_async_callback(_end, process)
             proxy = SlackProxy(door if jailed else f"127.0.0.1:{inner}")
             await stack.enter_async_context(proxy.running(port))
