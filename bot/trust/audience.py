@@ -229,6 +229,11 @@ def readable(audience: Audience, readers: Sequence[Readers]) -> NDArray[np.bool_
     return np.fromiter(map(decided.__getitem__, sets), dtype=np.bool_, count=len(sets))
 
 
+def hidden_services(audience: Audience, readers: Mapping[str, Readers]) -> frozenset[str]:
+    """Services that somebody in the audience may not read about: a report names them to nobody there."""
+    return frozenset(name for name, one in readers.items() if not may_all_read(audience, one))
+
+
 def audience_of_channel(
     channel: Channel,
     members: frozenset[str],
