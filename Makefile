@@ -55,6 +55,7 @@ test-parts: ## install what the acceptance tests need on Debian (prometheus, ale
 .PHONY: simulate
 simulate: $(VENV)/.made ## how often a verdict is wrong, and what is found: the whole grid (under an hour on two cores)
 	$(BIN)/python -m bot experiment simulate
+	$(PYTEST) -q -m slow tests/unit/test_experiment_worlds.py
 
 lock: ## renew both lock files
 	uv pip compile -q --generate-hashes --no-emit-index-url --no-header --python-version 3.11 --universal --group test pyproject.toml -o requirements.lock
