@@ -39,6 +39,8 @@ log = logging.getLogger(__name__)
 
 HELD_OUT = "held out for measurement"
 LATE_CHANGED = "a late source changed the ranking"
+GATHERS_AT_ONCE = 4
+"""The others wait in the engine's queue order: a storm of incidents must not take the doors' processor time."""
 AUDIENCE_SECONDS = 10.0
 """How long the directory may take while the sources are being asked anyway."""
 GATHER_FAILED = "gathering the evidence failed; the incident itself is below"
@@ -133,6 +135,7 @@ class TriageFlow:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._book = parts.book
+        self._gathers = asyncio.Semaphore(GATHERS_AT_ONCE)
 
     async def run(self, steps: Steps, incident_id: str, n: int) -> dict[str, Any]:
         """One triage of one incident; `n` counts its triages."""
@@ -221,6 +224,10 @@ class TriageFlow:
 
     async def gather(self, incident_id: str, route: Mapping[str, Any], at_least_seconds: float) -> dict[str, Any]:
         """collect → permit → redact → rank. Nothing unpermitted or unredacted leaves this step."""
+        async with self._gathers:
+            return await self._gathered(incident_id, route, at_least_seconds)
+
+    async def _gathered(self, incident_id: str, route: Mapping[str, Any], at_least_seconds: float) -> dict[str, Any]:
         incident = await self._incident(incident_id)
         now = self._parts.clock.now()
         edges = await topology.learnt(self._book.store, self._book.workspace_id, now)

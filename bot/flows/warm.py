@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import multiprocessing
+import os
 import signal
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -26,6 +27,7 @@ _redactor: Redactor | None = None
 
 def _start(keys: Sequence[bytes]) -> None:
     global _redactor
+    os.nice(5)  # the doors and the outbox go first
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's; it shuts this process down
     _redactor = Redactor(keys)
     _redactor.redact("warm")

@@ -1,0 +1,159 @@
+"""The spine: the way to the 202 under load, webhook to facts card, what a triage costs, start-up, installed size.
+
+The door is measured at 170 deliveries a second for 10 s with two triages of the demo's incident a second running
+beside; bar: 50 ms for the 99th percentile. Everything runs on this machine: the outside systems, a Slack in memory and
+the load share its cores with the bot.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import json
+import os
+import pathlib
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+
+import httpx
+
+from demo.bot_process import BotProcess, settings
+from demo.systems import Systems
+from tests.bench.run import ROOT, Measured
+from tests.workflow.fake_slack import FakeSlack
+
+RATE, SECONDS, TRIAGES_A_SECOND = 170, 10, 2
+SECRET = "demo-webhook-secret"
+
+
+def rows() -> Iterator[Measured]:
+    yield from _start_up()
+    yield _installed()
+    with tempfile.TemporaryDirectory() as name, FakeSlack() as slack, Systems() as systems:
+        environment = {**systems.environment(), "SLACK_BOT_TOKEN": "xoxb-bench", "SLACK_API_URL": slack.url}
+        bot = BotProcess(pathlib.Path(name) / "home", environment, settings(systems.url))
+        yield from asyncio.run(_running(bot, slack, systems))
+
+
+def _start_up() -> Iterator[Measured]:
+    taken = []
+    for _ in range(7):
+        began = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "bot", "--help"], cwd=ROOT, check=True, capture_output=True)
+        taken.append(time.perf_counter() - began)
+    yield Measured("sitrep --help, median", round(statistics.median(taken), 3), "s", len(taken), bar=0.5)
+
+
+def _installed() -> Measured:
+    prefix = pathlib.Path(sys.prefix)
+    size = sum(p.lstat().st_size for p in prefix.rglob("*") if p.is_file() and not p.is_symlink())
+    return Measured("environment installed", round(size / 1e6), "MB", 1, bar=300)
+
+
+def _delivery(number: int, incident_id: str, kind: str = "incident.triggered") -> tuple[bytes, dict[str, str]]:
+    data = {
+        "id": incident_id, "type": "incident", "number": number, "status": "triggered", "title": "checkout-api fails",
+        "html_url": f"https://tea-shop.pagerduty.com/incidents/{incident_id}", "urgency": "high",
+        "service": {"id": "PSVCCHK", "summary": "checkout-api"}, "created_at": "2026-11-24T22:47:50Z",
+        "body": {"details": "x" * 2400},
+    }  # fmt: skip
+    now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    event = {"id": f"01BENCH{number:09d}", "event_type": kind, "occurred_at": now, "data": data}
+    body = json.dumps({"event": event}).encode()
+    signature = hmac.new(SECRET.encode(), body, hashlib.sha256).hexdigest()
+    return body, {"X-PagerDuty-Signature": f"v1={signature}", "Content-Type": "application/json"}
+
+
+async def _running(bot: BotProcess, slack: FakeSlack, systems: Systems) -> list[Measured]:
+    began = time.perf_counter()
+    await bot.start()
+    found = [Measured("sitrep serve, until healthy", round(time.perf_counter() - began, 2), "s", 1)]
+    limits = httpx.Limits(max_connections=100, max_keepalive_connections=100)
+    async with httpx.AsyncClient(base_url=bot.url, trust_env=False, limits=limits, timeout=30) as client:
+        found += await _facts(bot, client, slack, systems)
+        found += await _door(client)
+    await bot.stop()
+    return found
+
+
+async def _facts(bot: BotProcess, client: httpx.AsyncClient, slack: FakeSlack, systems: Systems) -> list[Measured]:
+    """One incident at a time: from the delivery to the facts card at Slack, and what it costs the bot's process."""
+    taken, cpu = [], []
+    for number in range(5):
+        systems.trigger()
+        incident_id = str(systems.state.incident["id"])
+        slack.messages.clear()
+        spent = _cpu_seconds(bot.pid)
+        began = time.perf_counter()
+        body, headers = _delivery(900_000 + number, f"{incident_id[:-2]}{number:02d}")
+        (await client.post("/webhooks/pagerduty", content=body, headers=headers)).raise_for_status()
+        while not any("checkout-api" in json.dumps(m) for m in slack.messages):
+            await asyncio.sleep(0.02)
+            if time.perf_counter() - began > 60:
+                raise TimeoutError("no facts card within 60 s")
+        taken.append(time.perf_counter() - began)
+        await asyncio.sleep(3)
+        cpu.append(_cpu_seconds(bot.pid) - spent)
+    return [
+        Measured("webhook to facts card, median", round(statistics.median(taken), 2), "s", len(taken)),
+        Measured(
+            "CPU of one triage (main process and worker), median", round(statistics.median(cpu), 2), "s", len(cpu)
+        ),
+        Measured("memory of the bot after five triages", _rss_mb(bot.pid), "MB", 1),
+    ]
+
+
+async def _door(client: httpx.AsyncClient) -> list[Measured]:
+    """170 deliveries a second, spread evenly; two a second are new incidents that are triaged meanwhile."""
+    answers: list[float] = []
+    refused = 0
+
+    async def one(number: int, due: float) -> None:
+        nonlocal refused
+        await asyncio.sleep(max(0.0, due - time.perf_counter()))
+        new = number % (RATE // TRIAGES_A_SECOND) == 0
+        kind = "incident.triggered" if new else "incident.annotated"
+        body, headers = _delivery(number, f"PBENCH{number if new else 0:05d}", kind)
+        sent = time.perf_counter()
+        answer = await client.post("/webhooks/pagerduty", content=body, headers=headers)
+        answers.append(time.perf_counter() - sent)
+        refused += answer.status_code != 202
+
+    start = time.perf_counter() + 0.5
+    await asyncio.gather(*(one(n, start + n / RATE) for n in range(RATE * SECONDS)))
+    ordered = sorted(answers)
+    p50, p99 = (ordered[int(len(ordered) * q)] * 1000 for q in (0.5, 0.99))
+    return [
+        Measured("webhook to 202 at 170/s with 2 triages/s, p50", round(p50, 1), "ms", len(answers)),
+        Measured("webhook to 202 at 170/s with 2 triages/s, p99", round(p99, 1), "ms", len(answers), bar=50),
+        Measured("deliveries that were not accepted", refused, "", len(answers), bar=0),
+    ]
+
+
+def _family(pid: int) -> list[int]:
+    children = pathlib.Path(f"/proc/{pid}/task/{pid}/children")
+    found = [pid]
+    if children.exists():
+        for child in children.read_text().split():
+            found += _family(int(child))
+    return found
+
+
+def _cpu_seconds(pid: int) -> float:
+    ticks = os.sysconf("SC_CLK_TCK")
+    total = 0.0
+    for one in _family(pid):
+        fields = pathlib.Path(f"/proc/{one}/stat").read_text().rpartition(")")[2].split()
+        total += (int(fields[11]) + int(fields[12])) / ticks
+    return total
+
+
+def _rss_mb(pid: int) -> float:
+    pages = sum(int(pathlib.Path(f"/proc/{one}/statm").read_text().split()[1]) for one in _family(pid))
+    return round(pages * resource.getpagesize() / 1e6)
