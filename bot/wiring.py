@@ -486,7 +486,10 @@ def build_summarise(
         gateway=gateway,
         prompt=prompts.load("triage", 1),
         fence_key=key,
-        guards=Guards(redact=lambda text: redactor.redact(text).text),
+        guards=Guards(
+            redact=lambda text: redactor.redact(text).text,
+            suspicious=lambda text: redactor.redact(text).suspicious,
+        ),
         token_budget=settings.file.budget.tokens_per_triage,
         deadline_seconds=settings.file.timeouts.model_seconds,
         team=routing.team,

@@ -23,7 +23,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from importlib import resources
 from importlib.resources.abc import Traversable
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from jinja2 import Template
 
 POSITIONS = (16, 32, 64)
 """Sizes of the position enum: few, so that providers can keep the compiled schemas."""
@@ -91,29 +94,42 @@ class Prompt:
 
         Pure: no clock, no randomness, no loading of other files. Values are data; nothing in them is expanded.
         """
-        from jinja2 import Environment, StrictUndefined, TemplateError, meta
+        from jinja2 import TemplateError
 
-        environment = Environment(
-            undefined=StrictUndefined,
-            autoescape=False,  # noqa: S701 - plain text for a model, not HTML
-            trim_blocks=True,
-            lstrip_blocks=True,
-            keep_trailing_newline=False,
-        )
-        environment.globals.clear()
-        templates = (self.system_template, self.user_template)
-        wanted: set[str] = set()
-        for template in templates:
-            wanted |= meta.find_undeclared_variables(environment.parse(template))
+        wanted, templates = _compiled(self.id, self.system_template, self.user_template)
         if missing := wanted - variables.keys():
             raise PromptError(f"{self.id}: no value for {sorted(missing)!r}")
         if unused := variables.keys() - wanted:
             raise PromptError(f"{self.id}: no template uses {sorted(unused)!r}")
         try:
-            system, user = (environment.from_string(template).render(variables) for template in templates)
-        except (TemplateError, TypeError) as wrong:  # TypeError: an include, and there is no loader
+            system, user = (template.render(variables) for template in templates)
+        except TemplateError as wrong:
             raise PromptError(f"{self.id}: {wrong}") from wrong
         return system, user
+
+
+@lru_cache(maxsize=32)
+def _compiled(prompt_id: str, *texts: str) -> tuple[frozenset[str], tuple[Template, ...]]:
+    """The variables that the templates use, and the templates; nothing else can be reached from them."""
+    from jinja2 import Environment, StrictUndefined, TemplateError, meta, nodes
+
+    environment = Environment(
+        undefined=StrictUndefined,
+        autoescape=False,  # noqa: S701 - plain text for a model, not HTML
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=False,
+    )
+    environment.globals.clear()
+    try:
+        trees = [environment.parse(text) for text in texts]
+        loaders: list[type[nodes.Node]] = [nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends]
+        if any(tree.find(loader) for tree in trees for loader in loaders):
+            raise PromptError(f"{prompt_id}: a template may not load another one")
+        wanted = frozenset[str]().union(*(meta.find_undeclared_variables(tree) for tree in trees))
+        return wanted, tuple(environment.from_string(text) for text in texts)
+    except TemplateError as wrong:
+        raise PromptError(f"{prompt_id}: {wrong}") from wrong
 
 
 def digest(folder: Traversable) -> str:

@@ -26,6 +26,8 @@ from bot.types import Claim, Rejected, Released, Summary
 Section = Literal["going_on", "cause", "next"]
 _MOST_BYTES = 64 * 1024
 _COPIED_WORDS = 4
+_FOREIGN_WORDS = 4
+_FOREIGN_SHARE = 0.34
 
 
 class _Draft(BaseModel):
@@ -137,6 +139,7 @@ def _form(text: str, ground: Ground, composed: Composed, guards: Guards) -> None
     policy = guards.policy if guards.policy is not None else forms.shipped_policy()
     for why in (
         forms.ill_formed(text),
+        None if forms.is_sentence(text) else "a claim was not a plain sentence",
         forms.deceptive(text, ground.text),
         "it contained what looks like a secret or personal data" if guards.redact(text) != text else None,
         forms.policy_problem(text, policy),
@@ -146,10 +149,11 @@ def _form(text: str, ground: Ground, composed: Composed, guards: Guards) -> None
 
 
 def _english(text: str) -> None:
-    """Grounding lets any word of the evidence through; a sentence made of nothing else is copied in another tongue."""
-    words = [word.lower() for word in re.findall(r"(?<![\w./:@-])[A-Za-z]{2,}(?![\w/:@-])", text)]
-    if len(words) >= 4 and sum(is_plain(word) for word in words) < 0.4 * len(words):
-        raise _Failed("it was not plain English")
+    """Grounding lets any word of the evidence through; a claim made of such words is copied, and not of operations."""
+    words = [word.lower() for word in re.findall(r"(?<![\w./:@-])[A-Za-z']{2,}(?![\w/:@-])", text)]
+    foreign = {word for word in words if not is_plain(word)}
+    if len(foreign) > 1 and (len(foreign) > _FOREIGN_WORDS or len(foreign) > _FOREIGN_SHARE * len(words)):
+        raise _Failed("it was not plain English about operations")
 
 
 def _not_repeated(text: str, items: list[Item], guards: Guards) -> None:

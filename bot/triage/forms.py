@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from importlib import resources
 
+from bot.triage.grounding import is_plain
 from bot.triage.hygiene import has_hidden
 
 _TYPOGRAPHY = frozenset("–—‘’“”…×·°±≈≤≥→µμ§€£½¼¾‰")
@@ -17,7 +18,7 @@ _SLACK = re.compile(
 )
 _LOWER_MARK = re.compile(r"(?<![\w\-./])[se][1-9]\d{0,2}(?![\w\-/]|\.\w)")
 _BRACKETED_MARK = re.compile(r"[(\[{]\s*[se]\s?\d{1,3}(?:\s*,\s*[se]?\s?\d{1,3})*\s*[)\]}]|\bposition\s+\d", re.I)
-_MARKUP = re.compile(r"```|^\s*(?:[#>*+-]|\d+[.)])\s|\*\*|__|~~|^\s*\||</?[a-z]+", re.I)
+_MARKUP = re.compile(r"```|^\s*(?:[#>*+-]+|\d+[.)])\s|\*\*|__|~~|^\s*\||</?[a-z]+", re.I)
 _SENTENCE_END = re.compile(
     r"(?<!\be\.g)(?<!\bi\.e)(?<!\bvs)(?<!\bapprox)(?<!\bca)(?<!\bno)[.!?]\s+(?=[A-Z\"'`(])", re.I
 )
@@ -44,12 +45,18 @@ _ROLLOUT_VERBS = frozenset({
 })  # fmt: skip
 _LOOKING = frozenset({
     "look", "check", "compare", "read", "review", "inspect", "examine", "verify", "confirm", "watch", "follow",
-    "see", "investigate", "monitor", "observe", "find", "ask", "page", "notify", "contact", "escalate", "tell",
-    "roll", "revert", "undo", "back", "rollback", "test", "trace", "search", "consider", "identify",
-    "determine", "establish", "measure", "track", "note", "keep", "wait", "pause", "stop", "halt", "hold",
-    "use",
+    "see", "investigate", "monitor", "observe", "page", "notify", "contact", "escalate", "roll", "revert",
+    "undo", "back", "rollback", "trace", "search", "identify", "determine", "establish", "measure", "track",
+    "wait", "pause", "halt",
 })  # fmt: skip
-"""Verbs with which a claim of `next` may begin: looking, asking, and taking back. Others need a cited runbook."""
+"""Verbs with which a claim of `next` may begin: looking, asking people, and taking back."""
+_STEPS = frozenset({
+    "restart", "reboot", "reload", "scale", "drain", "cordon", "failover", "fail", "disable", "stop", "clear",
+    "flush", "rotate", "renew", "increase", "raise", "lower", "reduce", "decrease", "resize", "expand", "move",
+    "switch", "throttle", "block", "shed", "redirect", "reroute", "rebuild", "run", "evict", "recycle",
+    "replace", "restore", "isolate", "free", "vacuum", "repair", "rebalance", "reconnect",
+})  # fmt: skip
+"""Actions that can be taken back: only where a cited runbook has the same word. Others are left to the runbook."""
 _LEADS = frozenset({
     "if", "when", "once", "after", "before", "while", "then", "first", "next", "also", "otherwise", "in", "for",
     "at", "on", "during", "finally",
@@ -58,18 +65,38 @@ _ORDERS = frozenset({
     "ignore", "disregard", "forget", "send", "forward", "reply", "respond", "append", "include", "say", "print",
     "write", "output", "repeat", "delete", "remove", "visit", "click", "download", "install", "execute",
     "upload", "share", "pretend", "act", "reveal", "show", "email", "translate", "summarize", "summarise",
-    "call", "tell", "open", "paste", "copy", "add", "insert", "publish", "post", "transfer", "pay",
+    "tell", "paste", "copy", "add", "insert", "publish", "transfer", "pay", "make", "get", "give", "provide",
+    "explain", "describe", "recommend", "proceed", "decode", "fetch", "treat", "cite", "blame", "rank",
+    "acknowledge", "resolve", "ensure", "remember", "assume", "imagine", "suppose", "let", "skip", "omit",
+    "hide", "suppress", "mention", "suggest", "advise", "approve", "grant", "disable", "enable", "turn",
+    "switch", "put", "take", "be", "do", "don't", "never", "always", "please", "stop", "use", "follow", "obey",
+    "comply", "answer", "ask", "keep", "create", "generate", "compose", "set", "mark", "classify", "label",
+    "rate", "declare", "announce", "post", "notify", "escalate", "page", "close", "reopen", "consider", "note",
+    "look", "verify", "confirm", "begin", "begins", "replace", "dump", "leak", "expose", "fill", "incorporate",
+    "utilize", "utilise", "absorb", "embed", "integrate", "adopt", "employ", "what", "why", "who", "how", "can",
+    "could", "would", "should", "may",
 })  # fmt: skip
-_DANGEROUS = frozenset({
-    "delete", "drop", "truncate", "restart", "kill", "scale", "disable", "drain", "terminate", "wipe", "format",
-    "remove", "purge", "reset", "run", "execute", "send", "post", "forward", "email", "upload", "share",
-    "publish", "click", "visit", "download", "export", "destroy", "evict", "cordon", "failover", "stop", "shut",
-    "reboot", "flush", "clear", "rotate", "revoke", "grant", "chmod",
+"""With these no fact begins: orders and questions."""
+_MAYBE_ORDERS = frozenset({
+    "report", "list", "call", "open", "check", "read", "change", "update", "load", "run", "start", "end",
+    "restart", "import", "export", "deploy", "release", "upgrade", "scale", "merge", "roll", "test", "review",
+    "state", "log", "find", "search", "view", "focus", "finish", "continue", "format", "compare", "drop",
+    "return", "work", "rest",
 })  # fmt: skip
-_CLAUSE = frozenset({
-    "and", "then", "if", "when", "so", "until", "once", "because", "which", "that", "as", "after", "before", "while",
+"""Also nouns ("Read latency rose"): an order only with one of these after it."""
+_OBJECTS = frozenset({
+    "the", "a", "an", "all", "any", "every", "each", "this", "that", "these", "those", "it", "them",
+    "everything", "nothing", "only", "also", "both", "to", "no", "out", "in", "as", "from",
 })  # fmt: skip
-"""Words that end a command within a sentence."""
+_LABEL = re.compile(
+    r"^\W*(?:system|assistant|user|human|ai|bot|model|note|important|attention|todo|instructions?|override|warning"
+    r"|reminder|memo|task|prompt|question|answer|response|output|context|fyi|nb|ps)\b[^.]{0,40}?[:,-]\s|^[A-Z]{4,}\b[!:.]",
+    re.I,
+)
+_METHODS = frozenset({"GET", "POST", "PUT", "DELETE", "HEAD", "PATCH", "OPTIONS"})
+_ADVERBS = frozenset({"first", "now", "then", "next", "finally", "also", "instead", "so", "and", ""})
+_MODAL = re.compile(r"\b(?:should|must|shall|ought)\b", re.I)
+_CODE = re.compile(r"[{}\[\]\\|^~$]|(?<!\w)=|=(?!\w)|\(\)|==|->|=>|\w\(|\(\(|[?!]")
 _COMMANDS = re.compile(
     r"\b(?:kubectl|helm|oc|systemctl|journalctl|psql|mysql|redis-cli|mongosh?|curl|wget|ssh|scp|rsync|sudo|terraform"
     r"|argocd|istioctl|iptables|docker-compose|chmod|chown|rm\s+-|dd\s+if|mkfs|nc\s+-|bash\s+-|sh\s+-|python\d?\s+-"
@@ -77,6 +104,11 @@ _COMMANDS = re.compile(
     r"|(?:drop|truncate)\s+(?:table|database)|delete\s+from)(?!\w)",
     re.I,
 )
+_CLAUSE = frozenset({
+    "and", "then", "if", "when", "so", "until", "once", "because", "which", "that", "as", "after", "before",
+    "while",
+})  # fmt: skip
+"""Words that end a command within a sentence."""
 
 
 def ill_formed(text: str) -> str | None:
@@ -122,16 +154,48 @@ def advises_rollout(text: str, *, advice: bool) -> bool:
     return advice and any(verb in _ROLLOUT_VERBS for verb in verbs(text))
 
 
+def is_sentence(text: str) -> bool:
+    """A plain statement: no question, no shout, no code, no label in front, at least two words, one a plain one."""
+    if text.count("(") != text.count(")") or _CODE.search(text) or _LABEL.search(text):
+        return False
+    tokens = [token.strip(".,;:()\"'") for token in text.split() if re.search(r"[^\W_]", token)]
+    plain = [token for token in tokens if token.isalpha() and is_plain(token.lower())]
+    if len(tokens) < 2 or not plain:
+        return False
+    starts_small = tokens[0].isalpha() and tokens[0].islower()
+    return not starts_small or (len(tokens) > 4 and not is_plain(tokens[0]))
+
+
 def orders(text: str, runbooks: str, *, advice: bool) -> str | None:
     """An order where a fact belongs, an action that no cited runbook has, a command that is not a runbook's own."""
-    found = verbs(text)
     if not advice:
-        return "it gave an order where a fact belongs" if found[:1] and found[0] in _ORDERS else None
-    if not found or (found[0] not in _LOOKING and not _has_word(runbooks, found[0])):
+        return "it gave an order where a fact belongs" if _commanded(text) or _MODAL.search(text) else None
+    found = verbs(text)
+    if not found or not _may_advise(found[0], runbooks):
         return "it advised something that no cited runbook says"
-    if any(verb in _DANGEROUS and not _has_word(runbooks, verb) for verb in found):
-        return "it advised something that no cited runbook says"
+    for verb in found[1:]:
+        if (verb in _ORDERS or verb in _STEPS) and not _may_advise(verb, runbooks):
+            return "it advised something that no cited runbook says"
     return None
+
+
+def _may_advise(verb: str, runbooks: str) -> bool:
+    return verb in _LOOKING or (verb in _STEPS and _has_word(runbooks, verb))
+
+
+def _commanded(text: str) -> bool:
+    """Whether a fact begins like an order: at its start, after a colon or a dash, or after a short lead and a comma."""
+    pieces = [text, *re.split(r"[:(]\s*|\s[-–—]\s", text)[1:]]
+    if (comma := text.find(",")) > 0 and len(text[:comma].split()) <= 4:
+        pieces.append(text[comma + 1 :])
+    for piece in pieces:
+        words = [word.strip(".,;:()\"'`") for word in piece.split()]
+        words = [word if word in _METHODS else word.lower() for word in words]
+        while len(words) > 1 and words[0] in _ADVERBS:
+            del words[0]
+        if words and (words[0] in _ORDERS or (words[0] in _MAYBE_ORDERS and words[1:2] and words[1] in _OBJECTS)):
+            return True
+    return False
 
 
 def foreign_command(text: str, runbooks: str) -> str | None:
@@ -169,8 +233,9 @@ def verbs(text: str) -> list[str]:
 def policy_problem(text: str, phrases: Mapping[str, Sequence[str]]) -> str | None:
     """The reason of the first phrase that the text contains."""
     squeezed = " ".join(text.lower().replace("’", "'").split())
+    apart = " ".join(re.sub(r"[-_/.]", " ", squeezed).split())
     for reason, pattern in _patterns(tuple((reason, tuple(lines)) for reason, lines in phrases.items())):
-        if pattern.search(squeezed):
+        if pattern.search(squeezed) or pattern.search(apart):
             return reason
     return None
 

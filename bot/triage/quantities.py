@@ -29,6 +29,8 @@ _UNITS: dict[str, tuple[str, str]] = {
     "%": ("ratio", "0.01"), "percent": ("ratio", "0.01"), "pct": ("ratio", "0.01"),
     "x": ("times", "1"), "times": ("times", "1"), "fold": ("times", "1"), "k": ("", "1000"),
 }  # fmt: skip
+_ALSO_WORDS = frozenset({"times", "x", "m", "d", "h", "b", "k", "s"})
+"""Spellings that stand after a number without being its unit as well: "seen 1,204 times", "500m"."""
 _FIGURES = (
     "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "thirteen", "fourteen",
     "fifteen", "sixteen", "seventeen", "eighteen", "nineteen", "twenty",
@@ -96,6 +98,8 @@ def supplied(text: str) -> Quantities:
             continue  # 5xx, 7f9
         plain = match[0].replace(",", "")
         found.numbers.append((*_value(match[0], unit), plain))
+        if unit in _ALSO_WORDS:
+            found.numbers.append((*_value(match[0], ""), plain))
     for word, number in WORDS.items():
         if number and re.search(rf"\b{word}\b", text, re.I):
             found.numbers.append((Decimal(number), "", str(number)))
