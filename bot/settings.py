@@ -20,6 +20,8 @@ import platformdirs
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 
 from bot.errors import ConfigurationError
+from bot.experiment.hypothesis import Hypothesis, parse
+from bot.experiment.schedule import overlaps
 
 SYSTEMS = (
     "github", "gitlab", "alertmanager", "grafana", "datadog", "sentry", "opsgenie", "cloudwatch_sns", "prometheus",
@@ -292,6 +294,8 @@ class Settings(Section):
     config: Path | None
     file: File
     secrets: Secrets
+    experiments: tuple[Hypothesis, ...] = ()
+    """`experiments/*.toml` beside `sitrep.toml`, by the day they start."""
 
     def service_for(self, source_name: str | None, system: Literal["pagerduty", "otel"] = "pagerduty") -> str | None:
         """Our name for what a system calls a service: an explicit mapping, else the same name without case and
@@ -319,9 +323,10 @@ def load(environment: Mapping[str, str] | None = None, *, folder: Path | None = 
     secrets = _parse_secrets(reader, problems)
     if file is not None and secrets is not None:
         problems += _cross_checks(file, secrets)
+    experiments = _experiments((path.parent if path else folder or Path.cwd()) / "experiments", problems)
     if problems or file is None or secrets is None:
         raise ConfigurationError(problems)
-    return Settings(home=home, config=path, file=file, secrets=secrets)
+    return Settings(home=home, config=path, file=file, secrets=secrets, experiments=experiments)
 
 
 def secret_keys(environment: Mapping[str, str] | None = None) -> list[bytes]:
@@ -368,6 +373,29 @@ def _config_text(named: str | None, folder: Path, home: Path, problems: list[str
     if named:
         problems.append(f"SITREP_CONFIG={named!r} does not exist; copy sitrep.example.toml there")
     return None, ""
+
+
+def _experiments(folder: Path, problems: list[str]) -> tuple[Hypothesis, ...]:
+    """The hypothesis files of a folder; `*.example.toml` is documentation. At most one may run at a time."""
+    found: list[Hypothesis] = []
+    for path in sorted(folder.glob("*.toml")):
+        if path.name.endswith(".example.toml"):
+            continue
+        name = f"experiments/{path.name}"
+        try:
+            hypothesis = parse(path.read_text(encoding="utf-8"), file=name)
+        except ConfigurationError as wrong:
+            problems += wrong.problems
+            continue
+        except (OSError, UnicodeDecodeError) as failed:
+            problems.append(f"{name} cannot be read ({type(failed).__name__}); it must be a UTF-8 text file")
+            continue
+        if hypothesis.name != path.stem:
+            problems.append(f"{name}: name = {hypothesis.name!r}; it must be the file's own, {path.stem!r}")
+            continue
+        found.append(hypothesis)
+    problems += overlaps(found)
+    return tuple(sorted(found, key=lambda one: (one.starts_on, one.name)))
 
 
 def _parse_file(path: Path | None, text: str, problems: list[str]) -> File | None:

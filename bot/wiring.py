@@ -28,12 +28,13 @@ import prompts
 from bot.cards.outbox import Outbox, OutboxLimits
 from bot.clock import Clock, SystemClock
 from bot.errors import ConfigurationError, SitrepError
+from bot.experiment.live import LiveExperiments, seed_at
 from bot.flows.audience import AudienceEvents
 from bot.flows.desk import IncidentDesk
 from bot.flows.engine import Engine
 from bot.flows.refresh import RefreshFlow
 from bot.flows.rounds import Rounds
-from bot.flows.summarise import Summarise
+from bot.flows.summarise import Pausable, Summarise
 from bot.flows.triage import Parts, Timeouts, TriageFlow
 from bot.flows.views import IncidentView, Views
 from bot.flows.warm import WarmWorker
@@ -435,10 +436,22 @@ def _slack_door(
     return [slack_route(bolt, partial(verify_signature, secrets_), clock, readers.reconnected)], {}
 
 
-async def _no_experiment(incident: Incident, unit_id: str | None) -> tuple[str | None, str | None]:
-    """No experiment runs: no arm, which behaves as facts and summary."""
-    del incident, unit_id
-    return None, None
+async def experiments_of(settings: Settings, store: Store, clock: Clock) -> LiveExperiments:
+    """The hypothesis files with their seeds, `SITREP_HOME/experiments/<name>.seed`; one that was changed after its
+    experiment started is refused."""
+    unknown = [
+        f"experiments/{one.name}.toml: arms: {arm!r} names a prompt version that triages do not use; "
+        "write facts+summary, or facts+summary@v1"
+        for one in settings.experiments
+        for arm in (*one.arms, one.rollout.otherwise)
+        if arm.partition("@")[2] not in ("", "v1")
+    ]
+    if unknown:
+        raise ConfigurationError(unknown)
+    seeds = {one.name: seed_at(settings.home / "experiments" / f"{one.name}.seed") for one in settings.experiments}
+    made = LiveExperiments(store, settings.file.workspace, clock, settings.experiments, seeds)
+    await made.verify()
+    return made
 
 
 def models_of(settings: Settings) -> dict[Use, tuple[Pin, ...]]:
@@ -544,6 +557,7 @@ async def build(settings: Settings, stack: AsyncExitStack, *, checkpoint: Checkp
     stack.push_async_callback(channels.close)
     await channels.channel_id(routing.default_channel)  # reads every channel of the app: no incident waits for it
     gateway = await build_gateway(settings, store, clock, egress, redactor, stack)
+    experiments = await experiments_of(settings, store, clock)
     parts = Parts(
         book=book,
         clock=clock,
@@ -555,8 +569,8 @@ async def build(settings: Settings, stack: AsyncExitStack, *, checkpoint: Checkp
         directory=directory,
         worker=worker,
         cards=outbox,
-        assign=_no_experiment,
-        summarise=build_summarise(settings, gateway, routing, redactor, keys[0]),
+        assign=experiments,
+        summarise=Pausable(build_summarise(settings, gateway, routing, redactor, keys[0]), experiments.paused),
         channel_id=channels.channel_id,
         link_hosts=tuple(link_hosts(settings)),
         timeouts=Timeouts(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from bot import telemetry
@@ -64,3 +64,19 @@ class Summarise:
             await self.gateway.conclude(incident.workspace_id, "triage", answered.reply.usage, outcome, reason)
         telemetry.counter(telemetry.SUMMARIES).add(1, {telemetry.OUTCOME: outcome})
         return checked
+
+
+@dataclass(frozen=True, slots=True)
+class Pausable:
+    """A summariser that asks first whether the model is paused: the kill switch, and every cutline, act here."""
+
+    inner: Callable[..., Awaitable[Released | Rejected]]
+    paused: Callable[[str], Awaitable[str]]
+    """Why no model is asked for this triage, in fixed words; "" when one may be."""
+
+    async def __call__(self, ranked: Ranked, *, triage_id: str, step: str) -> Released | Rejected:
+        """As `inner`, or `off` with the reason."""
+        why = await self.paused(triage_id)
+        if why:
+            return Rejected(outcome="off", reason=why)
+        return await self.inner(ranked, triage_id=triage_id, step=step)

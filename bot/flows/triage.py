@@ -20,8 +20,10 @@ from typing import Any, Protocol
 
 from bot import telemetry
 from bot.cards.state import CardState, collecting, from_ranked
+from bot.cards.words import HELD_OUT
 from bot.clock import Clock
 from bot.errors import SitrepError
+from bot.flows.asked import shown_for
 from bot.flows.engine import StepFailed, Steps
 from bot.flows.warm import WarmWorker, redact_and_rank
 from bot.incidents import topology
@@ -37,7 +39,6 @@ from integrations.records import Incident
 
 log = logging.getLogger(__name__)
 
-HELD_OUT = "held out for measurement"
 LATE_CHANGED = "a late source changed the ranking"
 GATHERS_AT_ONCE = 4
 """The others wait in the engine's queue order: a storm of incidents must not take the doors' processor time."""
@@ -201,6 +202,7 @@ class TriageFlow:
             raise SitrepError(f"no incident {incident_id!r}")
         incident = incident_of(row)
         experiment, arm = await self._parts.assign(incident, row["unit_id"])
+        shown = await shown_for(self._book, incident_id, n, experiment, arm)
         earlier = await self._book.triage_row(incident_id, 1) if n > 1 else None
         name = self._parts.routing.channel(incident.severity, incident.service, row["own_channel"])
         if earlier is not None and earlier["channel"] and not row["own_channel"]:
@@ -210,17 +212,20 @@ class TriageFlow:
         received_at = to_time(row["received_at"]) if n == 1 else now
         await self._book.write_triage(
             incident_id, n,
-            {"channel": channel, "arm": arm, "experiment": experiment, "started_at": now,
+            {"channel": channel, "arm": arm, "experiment": experiment, "started_at": now, "reason": shown.reason,
              "timings": {"received_at": received_at.isoformat()}},
         )  # fmt: skip
         await self._book.store.upsert(
             "incidents", [{"workspace_id": incident.workspace_id, "id": incident_id, "channel": channel}]
         )
-        if arm != "off":
+        if shown.arm != "off":
             due = received_at + timedelta(seconds=self._parts.timeouts.collecting)
             first = partial(_collecting_first, collecting(incident, links=self._parts.link_hosts))
             await self._parts.cards.change(target_of(incident_id), channel, first, permitted_at=now, not_before_at=due)
-        return {"channel": channel, "arm": arm, "received_at": received_at.isoformat()}
+        return {
+            "channel": channel, "arm": shown.arm, "received_at": received_at.isoformat(),
+            "no_summary": shown.no_summary,
+        }  # fmt: skip
 
     async def gather(self, incident_id: str, route: Mapping[str, Any], at_least_seconds: float) -> dict[str, Any]:
         """collect → permit → redact → rank. Nothing unpermitted or unredacted leaves this step."""
@@ -282,7 +287,7 @@ class TriageFlow:
             incident_id, n, {"ranked": ranked.model_dump_json(), "hidden": ranked.hidden, "checked": None}
         )
         seconds = max(0.0, (now - datetime.fromisoformat(route["received_at"])).total_seconds())
-        why = HELD_OUT if route["arm"] == "facts" else ""
+        why = route.get("no_summary", HELD_OUT) if route["arm"] == "facts" else ""
         shown = await self._for_now(ranked, route["channel"])
         fresh = from_ranked(
             shown,
@@ -308,7 +313,7 @@ class TriageFlow:
     ) -> dict[str, Any]:
         """compose → infer → check, if this arm has a model."""
         if route["arm"] == "facts":
-            return Rejected(outcome="off", reason=HELD_OUT).model_dump(mode="json")
+            return Rejected(outcome="off", reason=route.get("no_summary", HELD_OUT)).model_dump(mode="json")
         ranked = await self._for_now(ranked, route["channel"])
         if ranked.fallback is not None:
             return Rejected(outcome="off", reason="nothing that everyone here may read").model_dump(mode="json")

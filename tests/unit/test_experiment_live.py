@@ -1,0 +1,303 @@
+"""The experiment as it runs: assigned once, before anything is shown, derivable again, and paused by lines."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import Counter, defaultdict
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+
+import pytest
+
+from bot.clock import ManualClock
+from bot.errors import ConfigurationError
+from bot.experiment.assign import arms_of, seed_digest
+from bot.experiment.hypothesis import parse
+from bot.experiment.live import LiveExperiments, read_assignments, seed_at
+from bot.experiment.pauses import pause, read_pauses, resume
+from bot.flows.asked import HELD_OUT, NOT_SWITCHED_ON, shown_for
+from bot.flows.summarise import Pausable
+from bot.incidents.book import Book
+from bot.settings import load
+from bot.store.sqlite import SqliteStore
+from bot.types import Rejected
+
+START = datetime(2026, 11, 23, tzinfo=UTC)
+SEED = bytes(range(32))
+TEXT = """
+name = "summary"
+changes = "The card carries a model's summary, not the facts alone."
+arms = ["facts", "facts+summary"]
+expected_ratio = 0.8
+starts_on = 2026-11-23
+owner = "sre"
+{more}
+"""
+
+
+def hypothesis(more: str = "", **replaced: str):
+    text = TEXT.format(more=more)
+    for before, after in replaced.items():
+        text = text.replace(before, after)
+    return parse(text, file="experiments/summary.toml")
+
+
+class Live:
+    def __init__(self, store, *hypotheses, seed: bytes = SEED) -> None:
+        self.store, self.clock = store, ManualClock(START + timedelta(hours=1))
+        self.made = LiveExperiments(store, "W", self.clock, hypotheses, {one.name: seed for one in hypotheses})
+
+    async def incident(self, name: str, *, unit: str | None = "", severity: int = 2, service: str | None = "api"):
+        at = self.clock.now()
+        unit = f"u-{name}" if unit == "" else unit
+        row = {
+            "workspace_id": "W", "id": name, "title": "t", "service": service, "source": "pagerduty",
+            "severity": severity, "first_severity": severity, "status": "triggered", "url": "", "unit_id": unit,
+            "triggered_at": at, "first_signal_at": at, "received_at": at, "updated_at": at,
+        }  # fmt: skip
+        await self.store.insert("incidents", [row], ignore=True)
+        if unit:
+            await self.store.insert("units", [{"workspace_id": "W", "id": unit, "triggered_at": at}], ignore=True)
+        return SimpleNamespace(id=name), unit
+
+    async def assign(self, name: str, **more):
+        found = await self.made(*await self.incident(name, **more))
+        await self.triaged(name)
+        return found
+
+    async def triaged(self, name: str, n: int = 1, **more) -> None:
+        row = {"workspace_id": "W", "id": f"{name}/{n}", "incident_id": name, "n": n, "started_at": self.clock.now()}
+        await self.store.upsert("triages", [row | more])
+
+
+@pytest.fixture
+async def store(tmp_path):
+    opened = SqliteStore.open(tmp_path / "s.db")
+    yield opened
+    await opened.close()
+
+
+# Assigning
+
+
+async def test_every_assignment_is_derived_again_from_seed_and_recorded_order(store):
+    live = Live(store, hypothesis())
+    waiting = [
+        live.made(*await live.incident(f"P{i}", severity=1 + i % 3, unit=f"u-P{i}")) for i in range(42)
+    ]
+    await asyncio.gather(*waiting)  # at once: no two take one number
+    rows = await store.query("SELECT * FROM assignments")
+    assert len(rows) == 42
+    by_stratum = defaultdict(list)
+    for row in sorted(rows, key=lambda r: (r["stratum"], r["ordinal"])):
+        by_stratum[row["stratum"]].append(row)
+    assert set(by_stratum) == {"sev1", "sev2", "sev3"}
+    for stratum, group in by_stratum.items():
+        numbers = [row["ordinal"] for row in group]
+        assert numbers == list(range(14))
+        assert [row["arm"] for row in group] == arms_of(SEED, stratum, numbers)
+        assert arms_of(bytes(32), stratum, numbers) != arms_of(SEED, stratum, numbers)
+        for block in range(3):
+            assert Counter(row["arm"] for row in group[block * 4 : block * 4 + 4]) == {"control": 2, "treatment": 2}
+    assert {row["seed_sha256"] for row in rows} == {seed_digest(SEED)}
+    flag = json.loads(rows[0]["flag"])
+    assert flag["feature_flag.key"] == "sitrep.experiment.summary"
+    assert flag["feature_flag.version"] == hypothesis().sha256
+    assert flag["feature_flag.result.reason"] == "split"
+    assert SEED.hex() not in json.dumps(rows)
+
+
+async def test_a_unit_keeps_its_arm_for_every_incident_of_it_and_when_reopened(store):
+    live = Live(store, hypothesis())
+    first = await live.assign("P1")
+    live.clock.advance(600)
+    assert await live.assign("P2", unit="u-P1", severity=1) == first
+    live.clock.advance(86400 * 300)  # the horizon has passed
+    assert await live.made(*await live.incident("P1")) == first
+    assert await live.assign("P9") == (None, None)
+    assert len(await read_assignments(store, "W", "summary")) == 1
+
+
+@pytest.mark.parametrize(
+    ("more", "incident", "shown"),
+    [
+        ("[rollout]\nseverities = [1]", {}, "facts"),
+        ('[rollout]\nservices = ["web"]\notherwise = "facts+summary"', {}, "facts+summary"),
+        ("[rollout]\nshare = 1e-9\notherwise = 'off'", {}, "off"),
+        ("", {"unit": None}, "facts"),
+    ],
+)
+async def test_who_takes_no_part_has_no_arm_and_gets_what_the_file_says(store, more, incident, shown):
+    live = Live(store, hypothesis(more))
+    assert await live.assign("P1", **incident) == (None, shown)
+    assert await store.query("SELECT * FROM assignments") == []
+    assert await live.made.started("summary") is None
+
+
+async def test_nothing_is_assigned_before_the_start_nor_to_a_unit_that_began_before_it(store):
+    live = Live(store, hypothesis())
+    live.clock.advance(-7200)
+    assert await live.assign("P1") == (None, None)
+    live.clock.advance(7200)
+    assert await live.assign("P2", unit="u-P1") == (None, None)
+    assert (await live.assign("P3"))[0] == "summary"
+
+
+async def test_what_was_shown_before_its_unit_was_assigned_is_not_assigned_afterwards(store):
+    live = Live(store, hypothesis())
+    await pause(store, "W", experiment=None, by="U1", reason="quiet", at=live.clock.now())
+    assert await live.assign("P1") == (None, None)
+    await resume(store, "W", experiment=None, by="U1", reason="go on", at=live.clock.now())
+    assert await live.assign("P2", unit="u-P1") == (None, "facts")
+    assert (await live.assign("P3"))[0] == "summary"
+
+
+async def test_the_stratum_is_the_severity_of_the_first_signal(store):
+    live = Live(store, hypothesis())
+    found, unit = await live.incident("P1", severity=3)
+    await store.upsert("incidents", [{"workspace_id": "W", "id": "P1", "severity": 1}])
+    await live.made(found, unit)
+    assert [one.stratum for one in await read_assignments(store, "W", "summary")] == ["sev3"]
+
+
+async def test_another_file_or_seed_is_refused_once_the_experiment_has_started(store):
+    live = Live(store, hypothesis())
+    changed = hypothesis("horizon_weeks = 13")
+    await Live(store, changed).made.verify()
+    await live.assign("P1")
+    await live.made.verify()
+    with pytest.raises(ConfigurationError, match="has changed since the experiment started"):
+        await Live(store, changed).made.verify()
+    with pytest.raises(ConfigurationError, match="not the seed"):
+        await Live(store, hypothesis(), seed=bytes(32)).made.verify()
+    (row,) = await store.query("SELECT * FROM audit")
+    assert (row["action"], json.loads(row["detail"])["sha256"]) == ("experiment.start", hypothesis().sha256)
+
+
+def test_a_seed_is_made_once_private_and_refused_when_spoilt(tmp_path):
+    path = tmp_path / "home" / "experiments" / "summary.seed"
+    seed = seed_at(path)
+    assert (len(seed), seed_at(path), path.stat().st_mode & 0o777) == (32, seed, 0o600)
+    for spoilt in ("not hex", "abcd"):
+        path.write_text(spoilt)
+        with pytest.raises(ConfigurationError, match="backup"):
+            seed_at(path)
+
+
+# Asked for by a person
+
+
+async def request(store, name: str, n: int, body: dict) -> None:
+    at = START
+    await store.insert(
+        "signals",
+        [{"workspace_id": "W", "delivery_key": f"request:{name}-{n}", "seq": n, "source": "slack", "kind": "unknown",
+          "incident_id": name, "occurred_at": at, "received_at": at, "body": body, "sha256": "", "state": "applied",
+          "note": [{"kind": "triage", "incident_id": name, "key": str(n), "severity": 2}]}],
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("arm", "body", "shown", "reason"),
+    [
+        ("off", {}, "facts", "override"),
+        ("off", {"override": True}, "facts+summary", "override"),
+        ("facts", {}, "facts", "request"),
+        ("facts", {"override": True}, "facts+summary", "override"),
+        ("facts+summary", {"override": True}, "facts+summary", "request"),
+        (None, {}, None, "request"),
+    ],
+)
+async def test_a_person_may_ask_for_more_than_the_arm_shows_and_only_that_is_crossover(store, arm, body, shown, reason):
+    book = Book(store, "W")
+    await request(store, "P1", 2, body)
+    found = await shown_for(book, "P1", 2, "summary", arm)
+    assert (found.arm, found.reason) == (shown, reason)
+    reopened = await shown_for(book, "P1", 3, "summary", arm)
+    assert (reopened.arm, reopened.reason) == (arm, "signal")
+
+
+async def test_a_card_says_why_it_has_no_summary_and_names_no_experiment(store):
+    book = Book(store, "W")
+    assert (await shown_for(book, "P1", 1, "summary", "facts")).no_summary == HELD_OUT
+    assert (await shown_for(book, "P1", 1, None, "facts")).no_summary == NOT_SWITCHED_ON
+    assert (await shown_for(book, "P1", 1, None, None)).no_summary == ""
+    assert "summary.toml" not in HELD_OUT + NOT_SWITCHED_ON and "arm" not in (HELD_OUT + NOT_SWITCHED_ON).split()
+
+
+# Pauses
+
+
+async def test_while_paused_no_model_is_asked_nothing_is_assigned_and_both_ends_are_audited(store):
+    live, asked = Live(store, hypothesis()), []
+
+    async def inner(ranked, *, triage_id, step):
+        asked.append(triage_id)
+        return "summary"
+
+    summarise = Pausable(inner, live.made.paused)
+    experiment, arm = await live.assign("P1")
+    await live.triaged("P1", experiment=experiment, arm=arm)
+    assert await summarise(None, triage_id="P1/1", step="infer") == "summary"
+    now = live.clock.now()
+    assert await pause(
+        store, "W", experiment="summary", by="sitrep", reason="$0.90 a triage", at=now, cutline="usd_per_triage"
+    )
+    assert await pause(store, "W", experiment="summary", by="U1", reason="again", at=now) is None
+    answer = await summarise(None, triage_id="P1/1", step="infer")
+    assert isinstance(answer, Rejected) and answer.outcome == "off"
+    assert "costs more than its line" in answer.reason and "summary.toml" not in answer.reason
+    assert await live.assign("P2") == (None, None)
+    assert isinstance(await summarise(None, triage_id="P2/1", step="infer"), Rejected)
+    with pytest.raises(ValueError, match="only a person"):
+        await resume(store, "W", experiment="summary", by="sitrep", reason="", at=now)
+    (ended,) = await resume(store, "W", experiment="summary", by="U1", reason="cheaper model", at=now)
+    assert ended.cutline == "usd_per_triage"
+    assert await summarise(None, triage_id="P1/1", step="infer") == "summary"
+    assert len(asked) == 2
+    rows = await store.query("SELECT action, by FROM audit WHERE action IN ('pause', 'resume') ORDER BY id")
+    assert sorted((row["action"], row["by"]) for row in rows) == [("pause", "sitrep"), ("resume", "U1")]
+    (told,) = await read_pauses(store, "W", "summary")
+    assert told.resumed_by == "U1" and "$0.90 a triage" in told.told
+
+
+async def test_a_general_pause_holds_without_any_experiment(store):
+    live = Live(store)
+    assert await live.assign("P1") == (None, None)
+    await pause(store, "W", experiment=None, by="U1", reason="quiet", at=live.clock.now())
+    assert await live.made.paused("P1/1") == "summaries are paused by a person"
+    assert await live.made.paused("unknown/1") != ""
+
+
+# Settings
+
+
+def loaded(tmp_path, **files: str):
+    (tmp_path / "sitrep.toml").write_text("", encoding="utf-8")
+    folder = tmp_path / "experiments"
+    folder.mkdir(exist_ok=True)
+    for name, text in files.items():
+        (folder / f"{name.replace('_', '.')}.toml").write_text(text, encoding="utf-8")
+    return load({"SITREP_HOME": str(tmp_path / "home")}, folder=tmp_path)
+
+
+def test_hypothesis_files_beside_the_settings_are_read_and_examples_are_not(tmp_path):
+    assert loaded(tmp_path).experiments == ()
+    found = loaded(tmp_path, summary=TEXT.format(more=""), other_example="nonsense")
+    assert [one.name for one in found.experiments] == ["summary"]
+    later = TEXT.format(more="").replace('"summary"', '"later"').replace("2026-11-23", "2027-06-07")
+    assert [one.name for one in loaded(tmp_path, later=later).experiments] == ["summary", "later"]
+
+
+def test_every_problem_of_every_file_is_said_at_once(tmp_path):
+    second = TEXT.format(more="").replace('"summary"', '"second"').replace("2026-11-23", "2026-12-07")
+    with pytest.raises(ConfigurationError) as caught:
+        loaded(
+            tmp_path, summary=TEXT.format(more=""), second=second, renamed=TEXT.format(more=""),
+            broken=TEXT.format(more="tau_hour = 3").replace("0.8", "1.8"),
+        )  # fmt: skip
+    said = str(caught.value)
+    for part in ("second.toml starts on 2026-12-07 while 'summary' runs until 2027-05-24", "renamed.toml: name",
+                 "broken.toml: expected_ratio", "broken.toml: tau_hour"):  # fmt: skip
+        assert part in said
