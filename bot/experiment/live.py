@@ -83,7 +83,12 @@ class LiveExperiments:
     """The experiments of one workspace; at most one is running. Callable as the `Assigner` of a triage."""
 
     def __init__(
-        self, store: Store, workspace_id: str, clock: Clock, hypotheses: Sequence[Hypothesis], seeds: Mapping[str, bytes]
+        self,
+        store: Store,
+        workspace_id: str,
+        clock: Clock,
+        hypotheses: Sequence[Hypothesis],
+        seeds: Mapping[str, bytes],
     ) -> None:
         """seeds: by name of the experiment."""
         self._store = store
@@ -178,9 +183,7 @@ class LiveExperiments:
             {"w": self._workspace_id, "e": running.name, "s": stratum},
         )
         ordinal = int(row["n"])
-        evaluation = evaluate(
-            running, unit_id=unit_id, severity=severity, service=service, ordinal=ordinal, seed=seed
-        )
+        evaluation = evaluate(running, unit_id=unit_id, severity=severity, service=service, ordinal=ordinal, seed=seed)
         if evaluation.arm is None:
             return None, evaluation.shows
         self._note_start(tx, running, seed, now)

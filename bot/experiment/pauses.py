@@ -5,7 +5,7 @@ Each pause is a row of `pauses`; pausing and resuming each write a row of `audit
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -132,9 +132,7 @@ async def resume(
             {"w": workspace_id, "e": experiment},
         )
         for row in rows:
-            tx.upsert(
-                "pauses", [{"workspace_id": workspace_id, "id": row["id"], "resumed_by": by, "resumed_at": at}]
-            )
+            tx.upsert("pauses", [{"workspace_id": workspace_id, "id": row["id"], "resumed_by": by, "resumed_at": at}])
             detail = {"experiment": experiment, "cutline": row["cutline"], "reason": reason, "pause": row["id"]}
             audit_in(tx, workspace_id, at, by, "resume", detail)
         return [_pause(row) for row in rows]
@@ -142,9 +140,9 @@ async def resume(
     return await store.transaction(work)
 
 
-def audit_in(tx: Transaction, workspace_id: str, at: datetime, by: str, action: str, detail: dict[str, object]) -> None:
+def audit_in(tx: Transaction, workspace_id: str, at: datetime, by: str, action: str, detail: Mapping[str, object]) -> None:
     """One line of the audit trail, in the transaction of what it tells."""
-    row = {"workspace_id": workspace_id, "id": ulid(at), "at": at, "by": by, "action": action, "detail": detail}
+    row = {"workspace_id": workspace_id, "id": ulid(at), "at": at, "by": by, "action": action, "detail": dict(detail)}
     tx.insert("audit", [row])
 
 

@@ -83,9 +83,7 @@ async def store(tmp_path):
 
 async def test_every_assignment_is_derived_again_from_seed_and_recorded_order(store):
     live = Live(store, hypothesis())
-    waiting = [
-        live.made(*await live.incident(f"P{i}", severity=1 + i % 3, unit=f"u-P{i}")) for i in range(42)
-    ]
+    waiting = [live.made(*await live.incident(f"P{i}", severity=1 + i % 3, unit=f"u-P{i}")) for i in range(42)]
     await asyncio.gather(*waiting)  # at once: no two take one number
     rows = await store.query("SELECT * FROM assignments")
     assert len(rows) == 42
