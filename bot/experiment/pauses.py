@@ -140,7 +140,9 @@ async def resume(
     return await store.transaction(work)
 
 
-def audit_in(tx: Transaction, workspace_id: str, at: datetime, by: str, action: str, detail: Mapping[str, object]) -> None:
+def audit_in(
+    tx: Transaction, workspace_id: str, at: datetime, by: str, action: str, detail: Mapping[str, object]
+) -> None:
     """One line of the audit trail, in the transaction of what it tells."""
     row = {"workspace_id": workspace_id, "id": ulid(at), "at": at, "by": by, "action": action, "detail": dict(detail)}
     tx.insert("audit", [row])
