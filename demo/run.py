@@ -85,12 +85,39 @@ class Demo:
         if not await self.until(f"a card that names the deploy {commit}", FACTS_SECONDS, lambda text: commit in text):
             return
         await self.until("a summary, or why there is none", self.model.seconds + 30, says_about_summary)
-        for status, word in (("acknowledged", "acknowledged after"), ("resolved", "resolved after")):
-            self.console.print(f"[bold]priya has {status} the incident[/] in PagerDuty")
-            await asyncio.to_thread(self.systems.move, status)
-            await self.until(f"a card that says {word!r}", EDIT_SECONDS, lambda text, word=word: word in text.lower())  # type: ignore[misc]
+        await self.ask_status()
+        await self.click("tomas", "It was this change", "a card that says who confirmed it", "confirmed")
+        await self.click("priya", "Acknowledge", "a card that says 'acknowledged after'", "acknowledged after")
+        self.console.print("[bold]priya has resolved the incident[/] in PagerDuty")
+        await asyncio.to_thread(self.systems.move, "resolved")
+        await self.until(
+            "a card that says 'resolved after'", EDIT_SECONDS, lambda text: "resolved after" in text.lower()
+        )
         await self.check()
         await self.report()
+
+    async def ask_status(self) -> None:
+        """A slash command is answered, to the one who asks."""
+        self.console.print("[bold]priya types /sitrep status[/]")
+        before = len(await self.slack.messages(CHANNEL))
+        await self.slack.command(CHANNEL, "/sitrep", "status", user="priya")
+        for _ in range(int(EDIT_SECONDS / 0.15)):
+            await self.cards()
+            if any("1 open incident" in whole_text(one) for one in (await self.slack.messages(CHANNEL))[before:]):
+                return
+            await asyncio.sleep(0.15)
+        self.problems.append("/sitrep status was not answered")
+
+    async def click(self, user: str, label: str, what: str, word: str) -> None:
+        """A button of the card has its effect on the card."""
+        self.console.print(f"[bold]{user} clicks “{label}”[/]")
+        cards = await self.cards()
+        action = next((found for card in cards if (found := button(card, label))), None)
+        if action is None:
+            self.problems.append(f"the card has no button “{label}”")
+            return
+        await self.slack.click(CHANNEL, cards[0]["ts"], action, user=user)
+        await self.until(what, EDIT_SECONDS, lambda text: word in text.lower())
 
     async def check(self) -> None:
         """What must be true after it all, whatever the model said."""
@@ -103,7 +130,7 @@ class Demo:
             (r"normal 0\.\d+ %", "the normal share"),
             (r"\b4 of 4 sources\b", "that all four sources answered"),
         ):
-            if not re.search(wanted, text.replace("\u00a0", " ")):
+            if not re.search(wanted, text):
                 self.problems.append(f"the card does not show {what}")
         late = [
             one for one in self.systems.deliveries if not one["statuses"] or one["statuses"][-1] not in range(200, 300)
@@ -157,7 +184,7 @@ class Demo:
 
 
 def whole_text(message: Message) -> str:
-    """Everything that a reader of the message sees, as one text."""
+    """Everything that a reader of the message sees, as one text; no-break spaces are spaces."""
     found: list[str] = [message.get("text", "")]
 
     def walk(value: Any) -> None:
@@ -170,7 +197,20 @@ def whole_text(message: Message) -> str:
                 walk(one)
 
     walk(message.get("blocks", []))
-    return "\n".join(found)
+    return "\n".join(found).replace("\u00a0", " ")
+
+
+def button(message: Message, label: str) -> str | None:
+    """The action id of the button with these words."""
+    for block in message.get("blocks", []):
+        for element in block.get("elements", []):
+            if (
+                isinstance(element, dict)
+                and isinstance(element.get("text"), dict)
+                and element["text"].get("text") == label
+            ):
+                return str(element["action_id"])
+    return None
 
 
 def says_about_summary(text: str) -> bool:
@@ -223,9 +263,8 @@ async def run(once: bool, model: str | None, console: Console, keep: pathlib.Pat
     for problem in demo.problems:
         console.print(f"[red]missing:[/] {problem}", highlight=False)
     if once and not demo.problems:
-        console.print(
-            f"[green]everything is there[/]: incident {INCIDENT_ID} triggered, shown, acknowledged, resolved, reported"
-        )
+        life = "triggered, shown, confirmed, acknowledged, resolved, reported"
+        console.print(f"[green]everything is there[/]: incident {INCIDENT_ID} {life}")
     return 1 if demo.problems else 0
 
 

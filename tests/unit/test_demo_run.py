@@ -8,7 +8,7 @@ from rich.console import Console
 
 from bot.settings import load
 from demo.bot_process import settings
-from demo.run import report_lacks, says_about_summary, whole_text
+from demo.run import button, report_lacks, says_about_summary, whole_text
 from demo.show import Channel
 from demo.slack import config
 
@@ -87,3 +87,13 @@ def test_a_report_on_anything_but_one_finished_incident_is_said_to_lack_it() -> 
     open_one = {"incidents": 1, "acknowledged": 1, "resolved": 0, "mtta_mean": 2.0}
     assert report_lacks({"arms": [open_one]}) == ["one resolved", "mttr_mean", "mttr_median", "mttr_p90"]
     assert len(report_lacks({})) == 7
+
+
+def test_a_button_is_found_by_its_words() -> None:
+    go = {"type": "button", "action_id": "go", "text": {"type": "plain_text", "text": "Go"}}
+    blocks = [
+        {"type": "context", "elements": [{"type": "mrkdwn", "text": "Go"}]},
+        {"type": "actions", "elements": [go]},
+    ]
+    assert button({"blocks": blocks}, "Go") == "go"
+    assert button({"blocks": blocks}, "Stop") is None
