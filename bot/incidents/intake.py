@@ -16,13 +16,17 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
+from pydantic import ValidationError
+
 from bot.clock import Clock
+from bot.incidents.alerts import OWNERS, AlertBatch, Change
+from bot.incidents.correlate import Rules
 from bot.incidents.lifecycle import TRANSITIONS, Life, Report, derive
 from bot.incidents.routing import Routing
 from bot.incidents.units import join_unit
 from bot.store import Row, Store, Transaction
 from bot.store.values import to_text, to_time
-from integrations.records import IncidentFields, Signal
+from integrations.records import Alert, IncidentFields, Signal
 
 log = logging.getLogger(__name__)
 
@@ -93,7 +97,10 @@ class Drainer:
         start: Callable[[Start], Awaitable[None]],
         neighbours: Callable[[], Awaitable[Mapping[str, frozenset[str]]]],
         checkpoint: Callable[[str], None] | None = None,
+        rules: Rules | None = None,
     ) -> None:
+        """`rules` say how close alerts of one incident are."""
+        self._rules = rules or Rules()
         self._checkpoint = checkpoint or (lambda _: None)
         self._store = store
         self._workspace_id = workspace_id
@@ -151,31 +158,112 @@ class Drainer:
             "SELECT * FROM signals WHERE workspace_id = :w AND state = 'new' ORDER BY seq LIMIT :n",
             {"w": self._workspace_id, "n": BATCH},
         )
-        for row in rows:
-            starts = self._apply(tx, row, neighbours)
+        alerts = [row for row in rows if row["kind"] == "alert"]
+        batch = AlertBatch(tx, self._workspace_id, self._routing, self._rules, neighbours, alerts, self._clock.now())
+        grown: dict[str, int] = {}
+        follows = [(row, self._apply(tx, row, neighbours, batch, grown)) for row in rows]
+        started = {start.incident_id for _, starts in follows for start in starts}
+        if follows:
+            row, starts = follows[-1]
+            # Alerts that joined change a card's count: one refresh a batch, and none where a card is written anyway.
+            starts += [Start("refresh", i, str(row["seq"]), s) for i, s in grown.items() if i not in started]
+        for row, starts in follows:
             note = [
-                {"kind": s.kind, "incident_id": s.incident_id, "key": s.key, "severity": s.severity} for s in starts
+                {"kind": s.kind, "incident_id": s.incident_id, "key": s.key, "severity": s.severity}
+                for s in starts
+                if s.kind != "triage" or s.incident_id not in batch.merged  # one card a storm
             ]
-            update = {"state": "applied" if starts else "done", "note": note, "applied_at": self._clock.now()}
+            update = {"state": "applied" if note else "done", "note": note, "applied_at": self._clock.now()}
             tx.upsert("signals", [self._key(row) | update])
         return len(rows)
 
-    def _apply(self, tx: Transaction, row: Row, neighbours: Mapping[str, frozenset[str]]) -> list[Start]:
+    def _apply(
+        self,
+        tx: Transaction,
+        row: Row,
+        neighbours: Mapping[str, frozenset[str]],
+        batch: AlertBatch,
+        grown: dict[str, int],
+    ) -> list[Start]:
+        """What one signal starts at once. `grown`: incidents with a card that alerts joined; one refresh a batch."""
         body = json.loads(row["body"])
-        if row["incident_id"] is None or body.get("incident") is None:
-            return []  # stored and counted by kind; an unknown event type says nothing about an incident
-        fields = IncidentFields.model_validate(body["incident"])
-        before = self._incident(tx, row["incident_id"])
-        occurred_at = to_time(row["occurred_at"])
-        if row["kind"] in TRANSITIONS:
-            self._keep_report(tx, row, body.get("said_by"), occurred_at)
-        created = before["first_signal_at"] if before else to_text(fields.created_at or occurred_at)
-        life = derive(self._reports(tx, row["incident_id"]), to_time(created))
-        after = self._merged(before, fields, life, row)
+        changes: list[Change] = []
+        starts: list[Start] = []
+        if row["kind"] == "alert":
+            changes = self._alert_changes(row, body, batch)
+        elif row["incident_id"] is not None and body.get("incident") is not None:
+            # An unknown event type is stored and counted by kind; it says nothing about an incident.
+            fields = IncidentFields.model_validate(body["incident"])
+            before = self._incident(tx, row["incident_id"])
+            reports = [(row["kind"], to_time(row["occurred_at"]))] if row["kind"] in TRANSITIONS else []
+            self._keep_reports(tx, row, row["incident_id"], body.get("said_by"), reports)
+            after = self._merged(before, row["incident_id"], fields, self._life(tx, before, row, fields), row)
+            starts = self._write(tx, before, after, row, neighbours)
+            if before is None or after["status"] != before["status"]:
+                changes = batch.incident_seen({"merged_into": before and before["merged_into"], **after})
+        for change in changes:
+            starts += self._apply_change(tx, row, change, neighbours, batch, grown)
+        return starts
+
+    def _alert_changes(self, row: Row, body: Mapping[str, Any], batch: AlertBatch) -> list[Change]:
+        try:
+            alert = Alert.model_validate(body["payload"]["alert"])
+        except (KeyError, TypeError, ValidationError):
+            log.error("signal %s of %s holds no alert that can be read; it is kept", row["delivery_key"], row["source"])
+            return []
+        return batch.apply(row, alert)
+
+    def _apply_change(
+        self,
+        tx: Transaction,
+        row: Row,
+        change: Change,
+        neighbours: Mapping[str, frozenset[str]],
+        batch: AlertBatch,
+        grown: dict[str, int],
+    ) -> list[Start]:
+        """What an alert means for one incident, through the same life cycle as every other signal."""
+        before = self._incident(tx, change.incident_id)
+        if before is None and change.opened is None:
+            return []
+        self._keep_reports(tx, row, change.incident_id, "integration", change.reports)
+        if before is None and change.opened is not None:
+            life = self._life(tx, None, row, change.opened, change.incident_id)
+            after = self._merged(None, change.incident_id, change.opened, life, row)
+            after["severity"] = after["first_severity"] = change.severity or after["severity"]
+        elif before is not None and (change.reports or (change.severity or 5) < before["severity"]):
+            life = derive(self._reports(tx, change.incident_id), to_time(before["first_signal_at"]))
+            after = dict(before) | _life_columns(life)
+            if before["source"] not in OWNERS:
+                after["severity"] = min(before["severity"], change.severity or 5)
+            after["updated_at"] = max(row["occurred_at"], before["updated_at"])
+        else:
+            if before is not None and before["triages"]:
+                grown[change.incident_id] = before["severity"]
+            return []
+        starts = self._write(tx, before, after, row, neighbours)
+        if after["status"] == "resolved":
+            batch.incident_seen(after)
+        return starts
+
+    def _write(
+        self,
+        tx: Transaction,
+        before: Row | None,
+        after: dict[str, Any],
+        row: Row,
+        neighbours: Mapping[str, frozenset[str]],
+    ) -> list[Start]:
         if before is None:
             self._unit(tx, after, neighbours)
         tx.upsert("incidents", [after])
         return self._starts(tx, before, after, row)
+
+    def _life(
+        self, tx: Transaction, before: Row | None, row: Row, fields: IncidentFields, incident_id: str | None = None
+    ) -> Life:
+        created = before["first_signal_at"] if before else to_text(fields.created_at or to_time(row["occurred_at"]))
+        return derive(self._reports(tx, incident_id or row["incident_id"]), to_time(created))
 
     def _incident(self, tx: Transaction, incident_id: str) -> Row | None:
         rows = tx.query(
@@ -183,18 +271,18 @@ class Drainer:
         )
         return rows[0] if rows else None
 
-    def _keep_report(self, tx: Transaction, row: Row, said_by: str | None, at: datetime) -> None:
-        report = {
-            "workspace_id": self._workspace_id,
-            "incident_id": row["incident_id"],
-            "kind": row["kind"],
-            "ordinal": int(at.timestamp() * 1000),
-            "at": at,
-            "source": row["source"],
-            "said_by": said_by,
-            "recorded_at": self._clock.now(),
-        }
-        tx.insert("incident_times", [report], ignore=True)
+    def _keep_reports(
+        self, tx: Transaction, row: Row, incident_id: str, said_by: str | None, reports: Iterable[tuple[str, datetime]]
+    ) -> None:
+        kept = [
+            {
+                "workspace_id": self._workspace_id, "incident_id": incident_id, "kind": kind,
+                "ordinal": int(at.timestamp() * 1000), "at": at, "source": row["source"], "said_by": said_by,
+                "recorded_at": self._clock.now(),
+            }
+            for kind, at in reports
+        ]  # fmt: skip
+        tx.insert("incident_times", kept, ignore=True)
 
     def _reports(self, tx: Transaction, incident_id: str) -> Iterable[Report]:
         rows = tx.query(
@@ -203,7 +291,9 @@ class Drainer:
         )
         return [Report(r["kind"], to_time(r["at"]), r["source"], r["said_by"]) for r in rows]
 
-    def _merged(self, before: Row | None, fields: IncidentFields, life: Life, row: Row) -> dict[str, Any]:
+    def _merged(
+        self, before: Row | None, incident_id: str, fields: IncidentFields, life: Life, row: Row
+    ) -> dict[str, Any]:
         old = dict(before or {})
         said = fields.model_dump(exclude={"source", "created_at", "teams"}) | {"teams": list(fields.teams) or None}
         newest = before is None or row["occurred_at"] >= (before["updated_at"] or "")
@@ -217,16 +307,11 @@ class Drainer:
         described["severity"] = severity
         return {
             "workspace_id": self._workspace_id,
-            "id": row["incident_id"],
+            "id": incident_id,
             **described,
+            **_life_columns(life),
             "source": old.get("source") or fields.source,
             "first_severity": old.get("first_severity") or severity,
-            "status": life.status,
-            "triggered_at": to_text(life.triggered_at),
-            "acknowledged_at": to_text(life.acknowledged_at) if life.acknowledged_at else None,
-            "mitigated_at": to_text(life.mitigated_at) if life.mitigated_at else None,
-            "resolved_at": to_text(life.resolved_at) if life.resolved_at else None,
-            "reopened": life.reopened,
             "triages": old.get("triages", 0),
             "unit_id": old.get("unit_id"),
             "first_signal_at": old.get("first_signal_at") or to_text(fields.created_at or to_time(row["occurred_at"])),
@@ -257,3 +342,14 @@ class Drainer:
         if before is not None and after["triages"] and any(before[name] != after[name] for name in shown):
             return [Start("refresh", incident_id, str(row["seq"]), severity)]
         return []
+
+
+def _life_columns(life: Life) -> dict[str, Any]:
+    return {
+        "status": life.status,
+        "triggered_at": to_text(life.triggered_at),
+        "acknowledged_at": to_text(life.acknowledged_at) if life.acknowledged_at else None,
+        "mitigated_at": to_text(life.mitigated_at) if life.mitigated_at else None,
+        "resolved_at": to_text(life.resolved_at) if life.resolved_at else None,
+        "reopened": life.reopened,
+    }

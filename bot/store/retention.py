@@ -46,6 +46,7 @@ class Rule:
 RULES: tuple[Rule, ...] = (
     Rule("signals", "bodies of webhooks, redacted", "signals_days", "received_at", "state <> 'new'"),
     Rule("evidence", "texts, redacted", "evidence_days", "fetched_at", _NOT_OPEN),
+    Rule("alerts", "texts and labels, redacted", "evidence_days", "seen_at", f"(incident_id IS NULL OR {_NOT_OPEN})"),
     Rule("triages", "what was ranked and summarised holds evidence", "evidence_days", "started_at",
          f"{_NOT_OPEN} AND (ranked IS NOT NULL OR checked IS NOT NULL)", blank=("ranked", "checked")),
     Rule("triages", "what the experiment counts", "outcomes_days", "started_at", _NOT_OPEN),
@@ -123,6 +124,7 @@ WITHIN: Mapping[str, tuple[str, ...]] = {
     "posts": ("state",),
     "notices": ("detail",),
     "signals": ("body",),
+    "alerts": ("labels",),
 }
 """JSON columns in which a person's id may stand as a value."""
 REMOVED: Mapping[str, str] = {"people": "id", "memberships": "member"}
