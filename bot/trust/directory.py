@@ -77,6 +77,7 @@ class DirectoryCache:
         self._values: dict[Key, Any] = {}
         self._flights: dict[Key, _Flight] = {}
         self._loading = asyncio.Lock()
+        self._audiences: dict[Key, tuple[Principals, str, Audience | AudienceUnknown]] = {}
         self._principals: Principals | None = None
         self._principals_of: tuple[str, ...] = ()
         name = self.directory.name
@@ -116,20 +117,34 @@ class DirectoryCache:
         await self._sync((self._people, key, *self._groups))
         groups = asyncio.ensure_future(self._groups_within(deadline_seconds * GROUPS_SHARE))
         try:
-            channel, members = await self._members_of(key)
+            channel, members, version = await self._members_of(key)
             await groups
         finally:
             groups.cancel()
-        return audience_of_channel(channel, members, await self._resolved(), public_rule=self.public_rule)
+        return await self._decided(key, channel, members, version, await self._resolved())
 
-    async def _members_of(self, key: Key) -> tuple[Channel, frozenset[str]]:
+    async def _decided(
+        self, key: Key, channel: Channel, members: frozenset[str], version: str, principals: Principals
+    ) -> Audience | AudienceUnknown:
+        """The channel's audience; the same one as long as neither its members nor anybody's groups changed."""
+        known = self._audiences.get(key)
+        if known is not None and known[0] is principals and known[1] == version:
+            return known[2]
+        work = partial(audience_of_channel, channel, members, principals, public_rule=self.public_rule)
+        found = await asyncio.to_thread(_named, work)  # a large workspace takes a tenth of a second
+        self._audiences[key] = (principals, version, found)
+        return found
+
+    async def _members_of(self, key: Key) -> tuple[Channel, frozenset[str], str]:
+        """The channel, its members, and the version of just that answer."""
         await self._fresh(key, self.limits.membership_seconds, partial(self._read_channel, key))
         channel: Channel
+        version = self._headers[key].version
         channel, members = self._values[key]
         if not channel.private and self.public_rule == "workspace":
             await self._fresh(self._people, self.limits.people_seconds, self._read_people)
         await self._know(members)
-        return channel, members
+        return channel, members, version
 
     async def stored_people(self) -> Collection[Person]:
         """Everybody whom the store remembers, however old that is."""
@@ -387,6 +402,14 @@ class DirectoryCache:
     def _answer(self, key: Key) -> Answer[Mapping[str, frozenset[str]]] | None:
         header = self._headers.get(key)
         return None if header is None or header.as_of is None else Answer(self._values[key], header.as_of)
+
+
+def _named(work: Callable[[], Audience | AudienceUnknown]) -> Audience | AudienceUnknown:
+    """The audience with its name, which everybody who uses it asks for."""
+    found = work()
+    if isinstance(found, Audience):
+        _ = found.signature
+    return found
 
 
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)

@@ -412,3 +412,23 @@ async def test_status_says_ages_remarks_and_failures(build: Build, slack: FakeDi
     assert status.groups_age_seconds == {"slack": 60, "pagerduty": None}
     assert any("'everyone'" in remark for remark in status.remarks)
     assert status.failures == ("group: pagerduty: down",)
+
+
+async def test_an_audience_is_made_once_until_something_changes(
+    build: Build, slack: FakeDirectory, clock: ManualClock
+) -> None:
+    cache = await warm(build)
+    first = await established(cache)
+    assert await established(cache) is first
+    clock.advance(1)
+    await cache.joined("C1", "U2")
+    second = await established(cache)
+    assert second is not first
+    clock.advance(1)
+    await cache.person_changed("U2", person("U2", "guest"))
+    third = await established(cache)
+    assert third is not second
+    clock.advance(14 * 60)
+    slack.user_groups = {}
+    await cache.groups_changed()
+    assert await established(cache) is not third
