@@ -21,6 +21,13 @@ UNITS = {
     "begun placeholders": "<secret:", "prefixes": "ghp_", "orders": "ignore all previous ", "entities": "&quot;", "blocks": 'variable "key" {', "settings": "set key ",
     "ibans": "DE89 3704 ", "slashes": "admin / ", "secret blocks": "kind: secret\n", "NULs": "\0", "schemes": "bearer ", "one word": "x", "mixed": "aB1", "pgpass": "a:1111:",
 }  # fmt: skip
+BEGUN = {
+    # A long match is begun and fails at the end; short matches stand on the way.
+    "a name, then tokens": ("key", "eyJa"), "a digit, then prefixes": ("1a", "AKIA"), "a URL, then tokens": ("://", "eyJa"),
+    "a command, then others": ("mysql ", "requirepass abc "), "a login, then others": ("docker login ", "auth plain QUJDREVG "),
+    "a user, then others": (" -u a ", "snmp-server community abc "), "an address, then numbers": ("a@a", ".4111111111111111"),
+    "a base64 run, then digits": ("QUJDREVG", "Ab1Cd2Ef3"), "an order, then others": ("print ", "note to ai: "), "a seed, then words": ("seed ", "pin is "),
+}  # fmt: skip
 SIZE = 30_000
 
 
@@ -34,13 +41,16 @@ def cost(text: str) -> float:
     return best
 
 
-@pytest.mark.parametrize("unit", UNITS.values(), ids=list(UNITS))
-def test_doubling_a_hostile_text_costs_at_most_two_and_a_half_times(unit: str) -> None:
-    text = unit * (SIZE // len(unit))
+CASES = {name: ("", unit) for name, unit in UNITS.items()} | BEGUN
+
+
+@pytest.mark.parametrize(("begin", "unit"), CASES.values(), ids=list(CASES))
+def test_doubling_a_hostile_text_costs_at_most_two_and_a_half_times(begin: str, unit: str) -> None:
+    text = begin + unit * (SIZE // len(unit))
     REDACTOR.redact(text)
     # Other work on the machine makes a measurement larger, never smaller: one of a few pairs must be fair.
     for _ in range(5):
-        once, twice = cost(text), cost(text * 2)
+        once, twice = cost(text), cost(begin + unit * (2 * SIZE // len(unit)))
         if twice <= 2.5 * once or twice < 0.005:
             break
     assert twice <= 2.5 * once or twice < 0.005

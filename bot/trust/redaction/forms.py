@@ -1,4 +1,4 @@
-"""Secrets that their form gives away: headers, cookies, URLs with passwords, commands, PEM blocks, JWTs, hashes."""
+"""Secrets that their form gives away: headers, cookies, URLs with passwords, PEM blocks, JWTs, hashes."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from bot.trust.redaction import shapes
 from bot.trust.redaction.candidates import FORM, Candidate, is_blank
+from bot.trust.redaction.commands import Commands
 from bot.trust.redaction.scan import MASK, Engine, compile_pattern
 
 _URL = r"://[^\s\"'<>\x00]++"
@@ -20,36 +21,6 @@ _COOKIE_PAIR = r"([A-Za-z0-9_.\-%]++)=([^;,\s\x00]{3,})"
 _COOKIE_ATTRIBUTES = frozenset(b"path domain expires max-age samesite version comment priority secure httponly".split())
 _JWT = r"\beyJ[A-Za-z0-9_\-]{8,}(?:\.[A-Za-z0-9_\-]{3,})*"
 _HASH = r"\$(?:2[abxy]|1|5|6|y|gy|argon2(?:id|i|d)|apr1|pbkdf2[a-z0-9\-]*|scrypt)\$[A-Za-z0-9./$=,+_\-]{20,}"
-_VALUE = r"[\"']?+([^\s\x00\"']{3,})"
-# Each has one group: the password. `[^\n\x00]*?`: anything on the line.
-COMMANDS = "|".join(
-    (
-        r"\b(?:mysql|mysqldump|mysqladmin|mariadb)\b[^\n\x00]*?[ \t]-p[\"']?([^\s\x00\"']{3,})",
-        r"\bauth[ \t]*+=[ \t]*+[(\[][ \t]*+[\"'][^\"'\n\x00]{0,64}[\"'][ \t]*+,[ \t]*+[\"']([^\"'\n\x00]{2,})",
-        r"\bredis-cli\b[^\n\x00]*?[ \t]-a[ \t]++" + _VALUE,
-        r"\bsshpass\b[^\n\x00]*?[ \t]-p[ \t]*+" + _VALUE,
-        r"\b(?:curl|https?|wget|xh)(?:[ \t][^\n\x00]*?)?(?:[ \t]-[uUa]|--(?:proxy-)?user|--auth)[ \t=]*+[\"']?[^\s:\x00\"']{1,64}:([^\s\x00\"']{2,})",
-        r"\b(?:docker|podman|helm|oras|crane|nerdctl|skopeo|buildah|az|oc)\b[^\n\x00]*?\blogin\b[^\n\x00]*?[ \t]-p[ \t]++"
-        + _VALUE,
-        r"[ \t](?:-u|-U|--user(?:name)?)[ \t=]++[^\s\x00]{1,128}[ \t](?:[^\n\x00]*?[ \t])?-[pPw][ \t]++" + _VALUE,
-        r"\bldap(?:search|modify|add|whoami|delete|passwd)\b[^\n\x00]*?[ \t]-w[ \t]++" + _VALUE,
-        r"\b(?:sqlcmd|bcp|osql|isql)\b[^\n\x00]*?[ \t]-P[ \t]*+" + _VALUE,
-        r"\b(?:smbclient|rpcclient|net|mount\.cifs|smbmap)\b[^\n\x00]*?[ \t]-U[ \t]++[^\s%\x00]{1,64}%([^\s\x00\"']{2,})",
-        r"\bopenssl\b[^\n\x00]*?[ \t]-pass(?:in|out)?[ \t]++[\"']?pass:([^\s\x00\"']{2,})",
-        r"(?i:\bidentified[ \t]++(?:with[ \t]++[a-z0-9_']{1,40}[ \t]++)?by[ \t]++(?:password[ \t]++)?[\"']([^\n\x00\"']{2,}))",
-        r"(?i:\bpassword[ \t]++'([^\n\x00']{2,})')",
-        r"(?i:\b(?:requirepass|masterauth)[ \t]++)" + _VALUE,
-        r"(?i:\bmachine[ \t]++[^\s\x00]{1,200}[ \t\n]++login[ \t]++[^\s\x00]{1,200}[ \t\n]++password[ \t]++([^\s\x00]{2,}))",
-        r"(?i:\b(?:password|secret)[ \t]++[0-9][ \t]++([A-Za-z0-9$./]{8,}))",
-        r"(?i:\bsnmp-server[ \t]++community[ \t]++([^\s\x00]{3,}))",
-        r"(?i:\b(?:auth[ \t]++(?:plain|login|cram-md5)|authenticate[ \t]++plain)[ \t]++([A-Za-z0-9+/=]{8,}))",
-        r"(?i:\bnet[ \t]++user[ \t]++[^\s\x00]{1,64}[ \t]++([^\s/\x00]{4,64})[ \t]++/add)",
-        r"\brabbitmqctl[ \t]++(?:add_user|change_password)[ \t]++[^\s\x00]{1,64}[ \t]++" + _VALUE,
-        r"\bhtpasswd[ \t]++-[A-Za-z]*b[A-Za-z]*[ \t]++[^\s\x00]{1,200}[ \t]++[^\s\x00]{1,64}[ \t]++" + _VALUE,
-        r"\becho[ \t]++(?:-n[ \t]++)?[\"']?([^\s\x00\"']{4,64})[\"']?[ \t]*+\|[ \t]*+(?:sudo[ \t]++-S|docker[ \t]++login|passwd|chpasswd)",
-        r"\bvault[ \t]++login[ \t]++(?:-[^\s\x00]++[ \t]++)*([A-Za-z0-9._\-]{8,})",
-    )
-)
 _PGPASS = r"(?m)^[A-Za-z0-9_.*\-]++:(?:[0-9]{2,5}|\*):[A-Za-z0-9_*\-]++:[A-Za-z0-9_*.@\-]++:([^\s:\x00]{4,})\r?$"
 _PEM_BEGIN = r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----|PuTTY-User-Key-File-[23]:|---- BEGIN SSH2 ENCRYPTED PRIVATE KEY ----"
 _PEM_RUN = r"(?m)[A-Za-z0-9+/]{16,}={0,2}|=?[A-Za-z0-9+/]{2,}={0,2}[\"',;]?\r?$"
@@ -67,7 +38,7 @@ class Forms:
         self._digest = compile_pattern(_DIGEST, engine)
         self._cookies, self._cookie_pair = compile_pattern(_COOKIES, engine), compile_pattern(_COOKIE_PAIR, engine)
         self._jwt, self._hash = compile_pattern(_JWT, engine), compile_pattern(_HASH, engine)
-        self._commands = compile_pattern(COMMANDS, engine)
+        self._commands = Commands(engine)
         self._pgpass = compile_pattern(_PGPASS, engine)
         self._pem_begin, self._pem_run = compile_pattern(_PEM_BEGIN, engine), compile_pattern(_PEM_RUN, engine)
 
@@ -80,10 +51,7 @@ class Forms:
                 start, end = spans[0]
                 if end - start > 400 or text.find(b".", start, end) >= 0:
                     yield Candidate(start, end, "jwt", FORM)
-        for spans in self._commands.spans(text):
-            start, end = next(span for span in spans[1:] if span[0] >= 0)
-            if text[start] != 0x2D and not is_blank(text[start:end]):
-                yield Candidate(start, end, "password", FORM)
+        yield from self._commands(text)
         for spans in self._pgpass.spans(text):
             yield Candidate(*spans[1], "password", FORM)
         if b"$" in text:

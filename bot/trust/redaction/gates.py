@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 
 from bot.trust.redaction import names
 from bot.trust.redaction.keyed import FOREIGN_WORDS, foreign
-from bot.trust.redaction.scan import Engine, compile_pattern
+from bot.trust.redaction.scan import Engine, Pattern, compile_pattern
 from bot.trust.redaction.vendors import LITERALS
 from bot.trust.redaction.views import ESCAPED
 
@@ -21,7 +21,7 @@ _ASSIGNED = names.CORE + r"[A-Za-z0-9_.\-]*+(?:\\{0,8}+[\"'`]?+[\])]?+[ \t]*+(?:
 _FLAGGED = r"[ \t\n\"'\[,(]--?[a-z0-9_\-]*" + names.CORE + r"[a-z0-9_\-]*+[\"']?+,?+[ \t]"
 _SET = r"\b(?:set|config|put|add|export)[ \t][a-z0-9_.\-/:]*" + names.CORE + r"[a-z0-9_.\-]*+[ \t]"
 _SPOKEN = (
-    r"(?:\b|_)(?:pass(?:word|wd|phrase|code)|passwort|kennwort|mot de passe|contrase.a|senha|pwd|pw|secret|token|key|apikey|credential|creds?|(?:basic )?auth"
+    r"(?:\b|_)(?:pass(?:word|wd|phrase|code)|passwort|kennwort|mot de passe|contrase.a|senha|wachtwoord|lozinka|heslo|parola|mdp|psk|pre-?shared key|pass|pwd|pw|secret|token|key|apikey|credential|creds?|(?:basic )?auth"
     r"|login|pin|otp|code|community|cookie|session(?: id)?|licen[cs]e|signature|sid)s?\b"
     r"(?:[ \t]*+[:=]?[ \t]*+(?:is|was|lautet|es)?[ \t]*+[\"'`]|[?!,:]?(?:[ \t]+[^ \t\r\n\x00]*){0,12}[ \t]+[^ \t\r\n\x00]*[0-9!#$%^&*+~?@|])|\bseed[ \t]"
 )
@@ -29,7 +29,7 @@ _FORMS = (
     r"://[^\s/?#\"'<>\x00]*@|private key|putty-user|eyj[a-z0-9]|[a-z0-9]@[a-z0-9][a-z0-9.\-]*\.[a-z]"
     r"|\$(?:2[abxy]|1|5|6|y|gy|argon2[a-z]*|apr1|pbkdf2[a-z0-9\-]*|scrypt)\$|identified[ \t]|snmp-server|auth[ \t]*=[ \t]*[(\[]|[ \t]-[puaw][ \t\"']|[ \t]-p[^\s]|--(?:proxy-)?user|kind[\"']?:[ \t]*[\"']?secret"
     r"|requirepass|masterauth|auth(?:enticate)?[ \t]+(?:plain|login|cram)|bearer[ \t]|basic[ \t]|negotiate[ \t]|ntlm[ \t]|pass(?:in|out)?[ \t]+[\"']?pass:|rabbitmqctl|htpasswd|\bnet[ \t]+user|sudo[ \t]+-s|vault[ \t]+login"
-    r"|[ \t]/[ \t]+[\"'`]?[^\s\x00]{6}|^[a-z0-9_.*\-]++:(?:[0-9]{2,5}|\*):[^\s:]*:[^\s:]*:[^\s:]"
+    r"|--value[ \t=]|\blogin[ \t]|ftp>|[ \t]/[ \t]+[\"'`]?[^\s\x00]{6}|^[a-z0-9_.*\-]++:(?:[0-9]{2,5}|\*):[^\s:]*:[^\s:]*:[^\s:]"
     r"|(?:phone|tel|telephone|mobile|cell|call|callback|fax|whatsapp|sms|msisdn|contact|handy|telefon)[a-z_ \-]{0,16}[\"']?[ \t]*[:=]?[ \t]*(?:is |at |on |me )?[\"']?[+(]?[0-9][0-9 ()./\-]{5}"
     r"|\b(?:ssn|itin|social[ _-](?:security|insurance)|nhs|steuer[a-z\-]*|idnr|tin|tax[ _-]?(?:id|file)|bsn|burgerservicenummer|sofi|pesel|personnummer|pnr|cpf|aadhaa?r|uidai"
     r"|pan|sin|tfn|cpr|fnr|f[^ ]{1,2}dselsnummer|nif|contribuinte|ppsn?|sa[ _-]?id|id[ _-]?(?:number|no))\b[^a-z0-9\n\x00]*(?:is|nr|no|number)?[^a-z0-9\n\x00]*[0-9a-z]"
@@ -47,9 +47,24 @@ _NUMBERS = (
     r"|[A-Z]{6}[0-9]{2}[A-Z]|[A-Z]{2} ?[0-9]{2} ?[0-9]{2} ?[0-9]{2} ?[A-D]|[A-Z]{5}[0-9]{4}[A-Z]"
     r"|[12] ?[0-9]{2} ?[0-9]{2} ?[0-9][0-9AB] ?[0-9]{3} ?[0-9]{3} ?[0-9]{2}[^0-9]|[2-9][0-9]{3} [0-9]{4} [0-9]{4}|\([0-9]{3}\) ?[0-9]{3})"
 )
-_GENERATED = r"[A-Za-z0-9+/]{16}={1,2}[\"']?(?:[^=A-Za-z0-9\"'_$\-/.]|$)|[A-Za-z]{5}[0-9][A-Za-z]{3,}[0-9][A-Za-z]{2}|[0-9][A-Za-z]*[G-Zg-z][A-Za-z]*[0-9]+[A-Za-z]*[G-Zg-z][A-Za-z]*[0-9]"
+_GENERATED = r"[A-Za-z0-9+/]{6}[A-Za-z0-9+/]*={1,2}[\"']?(?:[\s,;)}\]]|$)|[A-Za-z]{5}[0-9][A-Za-z]{3,}[0-9][A-Za-z]{2}|[0-9][A-Za-z]*[G-Zg-z][A-Za-z]*[0-9]+[A-Za-z]*[G-Zg-z][A-Za-z]*[0-9]"
 _LONG_BLOCK = r"(?i)private key|putty-user|kind\\{0,8}+[\"']?+[ \t]*+:[ \t]*+\\{0,8}+[\"']?+secret\b"
 _SHORT_BLOCK = r"[|>][+\-]?[ \t]*\r?$|\{[ \t]*\r?$"
+
+
+def _first_on_each_line(pattern: Pattern, text: bytes, within: int) -> Iterator[int]:
+    """Where the first match of each line begins, plus `within`.
+
+    Only the first: after it the search goes on at the next line. A long match that may begin early and then fails would
+    else be tried again after every short one.
+    """
+    at = 0
+    while (found := pattern.find(text, at)) is not None:
+        hit = found[0][0] + within
+        yield hit
+        at = text.find(b"\n", hit)
+        if at < 0:
+            return
 
 
 class Gates:
@@ -65,12 +80,8 @@ class Gates:
 
     def regions(self, joined: bytes, starts: Sequence[int], ends: Sequence[int]) -> Iterator[tuple[int, int, int]]:
         """(text, from, to) of each stretch to look at, in order. `starts`, `ends`: where each text lies in `joined`."""
-        hits = [spans[0][0] for spans in self._words.spans(joined)]
         # The first character of a shape may be what stands before it: a line feed, say.
-        hits += [spans[0][0] + 1 for spans in self._shapes.spans(joined)]
-        if not hits:
-            return
-        hits.sort()
+        hits = sorted((*_first_on_each_line(self._words, joined, 0), *_first_on_each_line(self._shapes, joined, 1)))
         done, current, first = -1, -1, 0
         for hit in hits:
             if hit < done:

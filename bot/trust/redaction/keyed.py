@@ -30,8 +30,11 @@ _SETTING = (  # `npm config set //host/:_authToken x`, `aws configure set aws_se
 )
 _PAIR = (
     r"(?i)\b(?:name|key|id)(?:\\{0,8}+[\"'])?+[ \t]*+[:=][ \t]*+(?:\\{0,8}+[\"'])?+"
-    r"([A-Za-z0-9_.\-]++)(?:\\{0,8}+[\"'])?+[ \t]*+,?+[ \t]*+(?:\r?\n[ \t\-]*+)?+(?:\\{0,8}+[\"'])?+"
+    r"([A-Za-z0-9_.\-/]++)(?:\\{0,8}+[\"'])?+[ \t]*+,?+[ \t]*+(?:\r?\n[ \t\-]*+)?+(?:\\{0,8}+[\"'])?+"
     r"(?:value|val|string_?value|content)(?:\\{0,8}+[\"'])?+[ \t]*+[:=][ \t]*+"
+)
+_FLAG_PAIR = (
+    r"--(?:name|key|parameter|variable)[ \t=]++[\"']?+([A-Za-z0-9_.\-/]++)[^\n\x00]*?[ \t]--(?:value|body|data)[ \t=]++"
 )
 _VARIABLE = r"(?i)\bvariable[ \t]+\"([A-Za-z0-9_.\-]++)\"[ \t]*+\{[^{}\x00]*?\bdefault[ \t]*+=[ \t]*+"
 _ELEMENT = r"(?i)<([A-Za-z0-9_.:\-]*" + names.CORE + r"[A-Za-z0-9_.\-]*+)(?:[ \t][^<>\n\x00]*+)?+>([^<>\n\x00]++)</"
@@ -48,9 +51,7 @@ _SENTENCE = frozenset(
     b"is are was be must at least not too the a an for to of and or has have been cannot can should with in".split()
 )
 
-FOREIGN_WORDS = (
-    "пароль|Пароль|密码|密碼|口令|パスワード|비밀번호|hasło|heslo|parola|şifre|lösenord|salasana|adgangskode|jelszó"
-)
+FOREIGN_WORDS = "contraseña|Contraseña|пароль|Пароль|密码|密碼|口令|パスワード|비밀번호|hasło|heslo|parola|şifre|lösenord|salasana|adgangskode|jelszó"
 _FOREIGN = "(?:" + foreign(FOREIGN_WORDS) + r")[^\n\x00:=]{0,40}[:=\xaf\xba][ \t]*+"
 
 
@@ -170,6 +171,7 @@ class KeyedValues:
         self._setting = compile_pattern(_SETTING, engine)
         self._pair = compile_pattern(_PAIR, engine)
         self._variable = compile_pattern(_VARIABLE, engine)
+        self._flag_pair = compile_pattern(_FLAG_PAIR, engine)
         self._element = compile_pattern(_ELEMENT, engine)
         self._named_element = compile_pattern(_NAMED_ELEMENT, engine)
         self._foreign = compile_pattern(_FOREIGN, engine)
@@ -177,7 +179,7 @@ class KeyedValues:
     def __call__(self, text: bytes) -> Iterator[Candidate]:
         yield from self._assignments(text)
         yield from self._flags(text)
-        for pattern in (self._pair, self._variable):
+        for pattern in (self._pair, self._variable, self._flag_pair):
             for spans in pattern.spans(text):
                 reading = names.read(text[slice(*spans[1])].decode("latin-1"))
                 if reading.strength:
@@ -233,7 +235,18 @@ class KeyedValues:
                 start, at = spans[0]
                 label = text[start + 1 : at].strip(b" \t\"',-").replace(b":", b" ").replace(b"/", b" ").split()[-1]
                 reading = names.read(label.decode("latin-1"))
-                if reading.strength and text[at : at + 1] not in (b"-", b"=", b":"):
+                if not reading.strength or text[at : at + 1] in (b"-", b"=", b":"):
+                    continue
+                word = value_at(text, at, enclosed=False, query=False)
+                inner = (
+                    names.read(text[word.start : word.end].decode("latin-1"))
+                    if word and not word.quoted and label == b"secret"
+                    else None
+                )
+                if word and inner and inner.strength >= names.TOKEN and text[word.end : word.end + 1] == b" ":
+                    # `config set --secret dbPassword x`: the flag says that the name which follows is a secret's
+                    yield from _value(text, word.end + 1, inner, b" ")
+                else:
                     yield from _value(text, at, reading, b" ")
 
 
@@ -251,9 +264,15 @@ def _value(text: bytes, at: int, reading: names.Reading, before: bytes) -> Itera
         while text[following : following + 1] in (b" ", b"\t"):
             following += 1
         value = value_at(text, following, enclosed=True, query=query)
-    if value is None or (
-        text[value.end : value.end + 1] in (b'"', b"'") and not value.quoted and text[value.end - 1] == 0x3D
+    if value is None:
+        return
+    content = text[value.start : value.end]
+    if (
+        not value.quoted
+        and text[value.end : value.end + 1] in (b'"', b"'")
+        and content[-1:] == b"="
+        and content[:-1].isalpha()
     ):
         return  # `Digest username="…"`: a list of parameters
-    if accepts(reading, text[value.start : value.end], value.quoted):
+    if accepts(reading, content, value.quoted):
         yield Candidate(value.start, value.end, reading.kind, KEYED)

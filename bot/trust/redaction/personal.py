@@ -22,7 +22,7 @@ _NOT_PEOPLE_TLDS = frozenset(
 _NOT_PEOPLE_DOMAINS = (b".gserviceaccount.com", b".compute.amazonaws.com")
 _NOT_PEOPLE = frozenset(b"git root postgres svn hg ec2-user ubuntu".split())
 
-_PHONE = r"\+[1-9][0-9]{0,2}[ .\-]?(?:\(0?[0-9]{1,4}\)[ .\-]?)?[0-9]{1,4}(?:[ .\-]?[0-9]{1,4}){1,6}|\([0-9]{3}\) ?[0-9]{3}[ .\-][0-9]{4}|\b[2-9][0-9]{2}[.\-][2-9][0-9]{2}[.\-][0-9]{4}"
+_PHONE = r"\+[1-9][0-9]{0,2}[ .\-]?(?:\(0?[0-9]{1,4}\)[ .\-]?)?[0-9]{1,4}(?:[ .\-]?[0-9]{1,4}){1,6}|\([0-9]{3}\) ?[0-9]{3}[ .\-][0-9]{4}|\b[2-9][0-9]{2}(?:-[0-9]{3}-|\.[2-9][0-9]{2}\.)[0-9]{4}"
 _PHONE_NAMED = r"(?i)\b(?:phone|tel|telephone|mobile|cell|call|callback|fax|whatsapp|sms|msisdn|contact|handy|telefon)(?:[ _\-]?(?:number|no|nr))?\b[\"']?[ \t]*[:=]?[ \t]*(?:is |at |on |me )?[\"']?(\+?[0-9(][0-9 ()./\-]{5,18}[0-9])"
 _CARD = r"[0-9]{4}[ \-]?[0-9]{4,6}[ \-]?[0-9]{4,5}(?:[ \-]?[0-9]{1,7})?"
 _IBAN = r"[A-Z]{2}[0-9]{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,4})?"

@@ -10,7 +10,7 @@ from bot.trust.redaction.keyed import word_before
 from bot.trust.redaction.scan import MASK, Engine, compile_pattern
 
 _NOUNS = (
-    r"(?i)(?:\b|_)(password|passwd|passphrase|passcode|passwort|kennwort|mot de passe|contrase.a|senha|pwd|pw|secret|token|key"
+    r"(?i)(?:\b|_)(password|passwd|passphrase|passcode|passwort|kennwort|mot de passe|contrase.a|senha|wachtwoord|lozinka|heslo|parola|mdp|psk|pre-?shared key|shared secret|pwd|pw|pass|secret|token|key"
     r"|apikey|credentials?|creds?|basic auth|auth|login|pin|otp|(?:recovery|backup) code|code|community string|community|cookie|session id|session|licen[cs]e|seed|signature|sid)s?\b"
 )
 _SLASHED = r"(?i)\b(?:admin|administrator|root|user|guest|test|demo|[a-z][a-z0-9_.\-]{1,30})[ \t]+/[ \t]+[\"'`]?([^ \t\r\n\x00\"'`]{6,64})"
@@ -39,7 +39,9 @@ _OTHER_NAMES = (
     b"commit",
 )
 _ARROWS = frozenset((b"->", b"=>", b"=", b":", b"/", b"-", b"|", b"is:"))
-_PASSWORD_NOUNS = (b"pass", b"pwd", b"pw", b"kenn", b"mot", b"contra", b"senha")
+_PASSWORD_NOUNS = (
+    b"pass", b"pwd", b"pw", b"kenn", b"mot", b"contra", b"senha", b"wacht", b"lozinka", b"heslo", b"parola", b"mdp", b"psk", b"pre", b"shared"
+)  # fmt: skip
 _QUOTES = (b"'", b'"', b"`")
 _LOGIN_NOUNS = (b"cred", b"login", b"basic", b"auth")
 
@@ -63,7 +65,7 @@ class Sentences:
                 odd = further[0][0] if further is not None else len(text)
             if odd > end + _WINDOW and spans[1][1] - spans[1][0] != 4:  # "seed" alone needs no odd character
                 continue
-            if text[end : end + 1] not in _AFTER_NOUN or (start and text[start - 1] in b"-./\"'"):
+            if text[end : end + 1] not in _AFTER_NOUN or (start and text[start - 1] in b"/\"'"):
                 continue
             noun = text[slice(*spans[1])].lower()
             if text[end] == 0x3A and not noun.startswith((b"recovery", b"backup")):
@@ -72,7 +74,7 @@ class Sentences:
                 continue
             line_end = text.find(b"\n", end, end + _WINDOW)
             window = text[end : line_end if line_end >= 0 else end + _WINDOW]
-            if start and text[start - 1] == 0x5F:  # `login_password V4ult…`: only the next word
+            if start and text[start - 1] in b"_.-":  # `login_password V4ult…`: only the next word
                 window = (
                     window[: len(window) - len(window.lstrip()) + len(window.split(None, 1)[0])]
                     if window.strip()
@@ -178,7 +180,9 @@ def _is_pair(core: bytes) -> bool:
     if b'"' in core or b"'" in core:
         return True
     name, equals, value = core.partition(b"=")
-    return bool(equals and value.strip(b"=")) and len(name) <= 16 and name.islower() and shapes.is_plain_words(name)
+    return (
+        bool(equals and value.strip(b"=")) and 2 <= len(name) <= 16 and name.islower() and shapes.is_plain_words(name)
+    )
 
 
 def _secret_in(noun: bytes, core: bytes, tail: bytes, password: bool, least: int) -> tuple[int, int, str] | None:
@@ -190,7 +194,7 @@ def _secret_in(noun: bytes, core: bytes, tail: bytes, password: bool, least: int
             return len(core) - len(secret), len(core), "password"
         return None
     if password:
-        if shapes.is_password_like(core) if least else shapes.is_strong_password(core):
+        if shapes.is_password_like(core) if least and noun != b"pass" else shapes.is_strong_password(core):
             # A mark at the end may be the sentence's or the password's: the password's, if it has no full stop.
             return 0, len(core) + len(tail) - len(tail.lstrip(b"!?*")), "password"
         return None

@@ -42,6 +42,22 @@ _WORD_YEAR = _whole(r"[A-Za-z]{3,20}[-_.@#!]?(?:19|20)[0-9]{2}")  # Summer2025: 
 _HOST = _whole(r"(?:[a-z0-9][a-z0-9_-]*\.){1,8}[a-z][a-z_]{1,24}(?::[0-9]{1,5})?")
 
 
+_COMMON = frozenset(
+    pair[0] << 8 | pair[1]
+    for pair in (
+        b"ab ac ad af ag ai ak al am an ap ar as at au av aw ay ba be bi bl bo br bs bu by ca cc ce ch ci ck cl co "
+        b"cr ct cu da dd de di do dr ds du dy ea ec ed ee ef eg ei el em en eo ep eq er es et ev ew ex ey fa fe ff "
+        b"fi fl fo fr ft fu ga ge gh gi gl gn go gr gs gu ha he hi ho hr ht hu hy ia ib ic id ie if ig ik il im in "
+        b"io ip ir is it iv iz je jo ju ke ki kn ks la ld le lf li lk ll lo ls lt lu ly ma mb me mi mm mo mp ms mu "
+        b"my na nc nd ne nf ng ni nk nl nn no ns nt nu nv ny oa ob oc od of og oi ok ol om on oo op or os ot ou ov "
+        b"ow pa pd pe ph pi pl po pp pr ps pt pu qu ra rc rd re rg ri rk rl rm rn ro rr rs rt ru rv ry sa sc se sh "
+        b"si sk sl sm so sp ss st su sy ta te th ti tl to tr ts tt tu tw ty ua ub uc ud ue ug ui ul um un up ur us "
+        b"ut va ve vi vo wa we wh wi wn wo xi xp xt ye yo ys ze"
+    ).split()
+)
+_SMALL = frozenset(b"abcdefghijklmnopqrstuvwxyz")
+
+
 def transitions(classes: bytes) -> int:
     """How often neighbouring characters are of different classes."""
     return sum(map(operator.ne, classes, classes[1:]))
@@ -65,10 +81,11 @@ def is_plain_words(value: bytes) -> bool:
 def is_gibberish(value: bytes, least: int = 9) -> bool:
     """At least so many pairs of letters of which a third of the neighbours seldom stand side by side in words."""
     pairs = rare = 0
-    for pair in map(bytes, pairwise(value[:MAX_VALUE].lower())):
-        if pair.isalpha():
+    for first, second in pairwise(value[:MAX_VALUE]):
+        # Where a capital follows a small letter a new word of a name in code begins: it says nothing.
+        if (first | 0x20) in _SMALL and (second | 0x20) in _SMALL and not (second < 97 <= first):
             pairs += 1
-            rare += pair not in _COMMON
+            rare += (first | 0x20) << 8 | (second | 0x20) not in _COMMON
     return pairs >= least and rare * 3 >= pairs
 
 
@@ -133,17 +150,6 @@ def is_plain_camel(value: bytes) -> bool:
     if len(value) > 200 or not _CAMEL(value):
         return False
     return not (is_gibberish(value) or is_broken_camel(value))
-
-
-_COMMON = frozenset(
-    b"th he in er an re on at en nd ti es or te of ed is it al ar st to nt ng se ha as ou io le ve co me de hi ri ro ic ne"
-    b" ea ra ce li ch ll be ma si om ur ca el ta la ns di fo ho pe ec pr no ct us ac ot il tr ly nc et ut ss so rs un lo wa"
-    b" ge ie wh ee wi em ad ol rt po we na ul ni ts mo ow pa im mi ai sh ir su id os iv ia am fi ci vi pl ig tu ev ld ry mp"
-    b" fe bl ab gh ty op wo sa ay ex ke fr oo av ag if ap gr od bo sp rd do uc bu ei ov by rm ep tt oc fa ef cu rn sc gi da"
-    b" yo cr cl du ga qu ue ff ba ey ls va um pp ua up lu go ht ru ug ds lt pi rc rr eg au ck ew mu br bi pt ak pu ui rg ib"
-    b" tl ny ki rk ys ob mm fu ph og ms ye ud mb ip ub oi rl gu dr hr cc tw ft wn nu af hu nn eo vo rv nf xp gn sm fl iz ok"
-    b" nl my gl aw ju oa eq sy sl ps jo lf nv je nk kn gs dy hy ze ks xt bs ik dd pd sk xi ep lk".split()
-)
 
 
 def is_password_like(word: bytes) -> bool:
