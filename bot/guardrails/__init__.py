@@ -1,1 +1,0 @@
-"""Policy checks, audit trail, change-risk review for CI."""

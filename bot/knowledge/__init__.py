@@ -1,1 +1,0 @@
-"""Runbooks and past incidents: the corpus, its index and search."""
