@@ -29,6 +29,9 @@ SYSTEMS = (
 )  # fmt: skip
 """Systems whose `<SYSTEM>_TOKEN` and `<SYSTEM>_WEBHOOK_SECRETS` are read."""
 
+ALLOWED_BY_KIND = {"github": ("repositories",), "cloudwatch_sns": ("topics",)}
+"""Which lists of `allow` each kind of source obeys; any other list would be read and ignored, so it is refused."""
+
 Use = Literal["allowed", "never"]
 
 
@@ -224,7 +227,6 @@ class TimeoutsSection(Section):
 
     slack_down_seconds: float = Field(default=60, gt=0)
     late_source_seconds: float = Field(default=60, gt=0)
-    facts_deadline_seconds: float = Field(default=5, gt=0)
     collecting_seconds: float = Field(default=2, ge=0)
     publish_wait_seconds: float = Field(default=60, gt=0)
     permit_seconds: float = Field(default=0.5, gt=0)
@@ -497,6 +499,12 @@ def _cross_checks(file: File, secrets: Secrets) -> list[str]:
         f'[sources.{name}] has no readers; say who may read what it returns, such as readers = ["everyone"]'
         for name, source in file.sources.items()
         if source.readers is None and (source.kind or name) != "slack"
+    ]
+    problems += [
+        f"[sources.{name}] allow.{field} restricts nothing: kind {source.kind or name!r} asks for no {field}"
+        for name, source in file.sources.items()
+        for field in sorted(source.allow.model_fields_set)
+        if getattr(source.allow, field) and field not in ALLOWED_BY_KIND.get(source.kind or name, ())
     ]
     problems += [
         f"[services.{name}] team = {service.team!r}, and there is no [teams.{service.team}]"

@@ -132,3 +132,9 @@ def test_other_libraries_variables_change_nothing(tmp_path):
 def test_a_missing_named_file_says_so(tmp_path):
     with pytest.raises(ConfigurationError, match="does not exist"):
         load({"SITREP_CONFIG": str(tmp_path / "nope.toml"), "SITREP_HOME": str(tmp_path)}, folder=tmp_path)
+
+
+def test_an_allow_list_that_its_source_would_ignore_is_refused(tmp_path):
+    jaeger = '[sources.jaeger]\nurl = "http://j:1"\nreaders = ["everyone"]\nallow = { indices = ["logs"] }\n'
+    assert "allow.indices restricts nothing" in problems(tmp_path, jaeger)
+    loaded(tmp_path, '[sources.github]\nreaders = ["everyone"]\nallow = { repositories = ["acme/x"] }\n')
