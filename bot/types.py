@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from integrations.records import ChangeKind, Evidence, Incident, Record, UtcTime
+from integrations.records import ChangeKind, Evidence, Incident, Readers, Record, UtcTime
 
 MAX_EVIDENCE = 64
 """Items that may leave the gather step."""
@@ -118,6 +118,9 @@ class Ranked(Record):
     permitted_at: UtcTime
     audience: str = ""
     """The audience's signature: who the post was filtered for."""
+    basis: Readers = Field(default_factory=Readers.nobody)
+    """Who may read everything that was looked at, shown as an item or not. Texts that cite no item (headline, what was
+    looked at) may come from any of it, so they are for these readers alone."""
     snapshot: str = ""
     """Digest of the evidence, for cache keys and the prompt's fence."""
 

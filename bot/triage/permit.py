@@ -8,7 +8,7 @@ from is not shown either, because it may come from an item that is hidden now.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TypeVar
 
@@ -19,6 +19,8 @@ from integrations.records import Baseline, Batch, ChangeEvent, Evidence, Inciden
 
 T = TypeVar("T")
 
+_OF_THE_MOMENT = {"incident", "permitted_at", "audience", "notices"}
+"""Fields of `Ranked` that differ from one moment to the next for the same readers."""
 NOT_FOR_THIS_CHANNEL = "not everyone who reads this channel may read the alert"
 
 
@@ -32,6 +34,8 @@ class Permitted(Material):
     permitted_at: datetime
     audience: str
     """The audience's signature: who the post is filtered for."""
+    basis: Readers = field(default_factory=Readers.nobody)
+    """Who may read everything that is left, and the alert; see `Ranked.basis`."""
     hidden: int = 0
     """Items that were found and that the audience may not read: evidence, changes, batches of telemetry."""
     hidden_context: int = 0
@@ -75,6 +79,7 @@ def permit(collected: Collected, audience: Audience | AudienceUnknown, permitted
         **kept,  # type: ignore[arg-type]
         permitted_at=permitted_at,
         audience=audience.signature,
+        basis=_basis(collected, audience, evidence, telemetry),
         hidden=hidden,
         hidden_context=baselines_hidden + edges_hidden,
         notices=audience.notices,
@@ -86,8 +91,9 @@ def permit_ranked(
 ) -> Ranked:
     """What was ranked before, for the audience of now. Never more than `ranked` holds.
 
-    A reason, timeline entry or suspect stays only if it cites an item and every item that it cites is still readable.
-    The headline is a number from some item: it becomes the alert's own title as soon as one item is hidden.
+    It stays whole while all may read everything that was looked at. Else a reason, timeline entry or suspect stays only
+    if it cites an item and every item that it cites is readable; a text that cites none may come from anything, so the
+    headline becomes the alert's own title, and what is not named here goes.
     """
     why = _why_fallback(audience, alert_readers) or ranked.fallback
     if why is not None or isinstance(audience, AudienceUnknown):
@@ -105,34 +111,41 @@ def permit_ranked(
         )
     evidence = _items(audience, ranked.evidence)
     newly_hidden = len(ranked.evidence) - len(evidence)
-    changes = {"permitted_at": permitted_at, "audience": audience.signature, "notices": audience.notices}
-    if not newly_hidden:
-        return ranked.model_copy(update=changes)
+    if not newly_hidden and may_all_read(audience, ranked.basis):
+        now = {"permitted_at": permitted_at, "audience": audience.signature, "notices": audience.notices}
+        return ranked.model_copy(update=now)
     marks = frozenset(item.mark for item in evidence)
     services = {item.service for item in evidence} | {ranked.incident.service}
-    return ranked.model_copy(
-        update=changes
-        | {
-            "headline": ranked.incident.title,
-            "evidence": evidence,
-            "suspects": tuple(_suspects(ranked.suspects, marks)),
-            "services": tuple(_service_scores(ranked.services, marks)),
-            "timeline": tuple(entry for entry in ranked.timeline if _cited(entry.evidence, marks)),
-            "not_mapped": tuple(name for name in ranked.not_mapped if name in services),
-            "model_withheld": sum(item.model == "never" for item in evidence),
-            "hidden": ranked.hidden + newly_hidden,
-        }
+    return Ranked(
+        incident=ranked.incident,
+        headline=ranked.incident.title,
+        evidence=evidence,
+        suspects=tuple(_suspects(ranked.suspects, marks)),
+        services=tuple(_service_scores(ranked.services, marks)),
+        timeline=tuple(entry for entry in ranked.timeline if _cited(entry.evidence, marks)),
+        sources=ranked.sources,
+        hidden=ranked.hidden + newly_hidden,
+        model_withheld=sum(item.model == "never" for item in evidence),
+        alerts_in_storm=ranked.alerts_in_storm,
+        owner=ranked.owner,
+        on_call=ranked.on_call,
+        not_mapped=tuple(name for name in ranked.not_mapped if name in services),
+        notices=audience.notices,
+        collected_at=ranked.collected_at,
+        permitted_at=permitted_at,
+        audience=audience.signature,
+        basis=ranked.basis,
+        snapshot=ranked.snapshot,
     )
 
 
 def permit_released(released: Released | Rejected | None, before: Ranked, now: Ranked) -> Released | Rejected | None:
-    """A summary stays only while the audience may read every item that the model was shown.
+    """A summary stays only while the audience may read everything that the model was shown.
 
-    The model had `before`'s items in its prompt, so that any sentence may carry any of them, whatever it cites.
+    The model had all of `before` in its prompt, so that any sentence may carry any of it, whatever it cites.
     """
-    if isinstance(released, Released) and (
-        now.fallback is not None or {item.mark for item in before.evidence} != {item.mark for item in now.evidence}
-    ):
+    whole = all(getattr(now, name) == getattr(before, name) for name in Ranked.model_fields.keys() - _OF_THE_MOMENT)
+    if isinstance(released, Released) and not whole:
         return Rejected(
             outcome="superseded", reason="somebody reads this channel who may see less", usage=released.usage
         )
@@ -168,6 +181,18 @@ def _fallback(
         hidden=hidden,
         fallback=why,
     )
+
+
+def _basis(collected: Collected, audience: Audience, evidence: Sequence[Evidence], telemetry: Telemetry) -> Readers:
+    """The readers of all that is left, together: each of them must hold."""
+    every = [collected.alert_readers, *(item.readers for item in evidence)]
+    every += [change.readers for change in telemetry.changes]
+    every += [spans.readers for spans in telemetry.spans] + [logs.readers for logs in telemetry.logs]
+    every += [series.readers for series in telemetry.series]
+    for baseline in telemetry.baselines:
+        every += [spans.readers for spans in baseline.spans] + [logs.readers for logs in baseline.logs]
+    every += [batch.readers for batch in collected.edge_batches if may_all_read(audience, batch.readers)]
+    return Readers(sets=frozenset().union(*(one.sets for one in every)))
 
 
 def _items(audience: Audience, items: tuple[Evidence, ...]) -> tuple[Evidence, ...]:

@@ -138,6 +138,7 @@ class _Desk:
             collected_at=redacted.collected_at,
             permitted_at=redacted.permitted_at,
             audience=redacted.audience,
+            basis=redacted.basis,
             snapshot=snapshot_of(self.items),
         )
         size = len(ranked.model_dump_json().encode())

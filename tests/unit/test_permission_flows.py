@@ -44,6 +44,7 @@ RANKED = Ranked(
     collected_at=NOW,
     permitted_at=NOW,
     audience=INSIDERS.signature,
+    basis=Readers.of(["everyone"], ["payments"]),
 )
 RELEASED = Released(
     summary=Summary(going_on=(Claim(text="canary in disguise", evidence=("e1",)),), cause=(), next=()),
