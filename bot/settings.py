@@ -222,6 +222,15 @@ class RetentionSection(Section):
     notices_days: int = Field(default=90, ge=1)
 
 
+class CorrelationSection(Section):
+    """When alerts are one incident."""
+
+    within_minutes: float = Field(default=5, gt=0, le=120)
+    """How far apart two alerts may begin."""
+    hops: int = Field(default=2, ge=0, le=4)
+    """How many calls apart their services may be; 0: only the same service."""
+
+
 class TimeoutsSection(Section):
     """Every waiting time of the product, in seconds, so that tests can shorten them."""
 
@@ -248,6 +257,7 @@ class File(Section):
     slack: SlackSection = SlackSection()
     pagerduty: PagerDutySection = PagerDutySection()
     triage: TriageSection = TriageSection()
+    correlation: CorrelationSection = CorrelationSection()
     severity: dict[str, Annotated[int, Field(ge=1, le=5)]] = Field(default_factory=dict)
     services: dict[str, ServiceSection] = Field(default_factory=dict)
     sources: dict[str, SourceSection] = Field(default_factory=dict)

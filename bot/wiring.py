@@ -40,7 +40,9 @@ from bot.flows.views import IncidentView, Views
 from bot.flows.warm import WarmWorker
 from bot.flows.warm import redact_value as warm_redact_value
 from bot.incidents import topology
+from bot.incidents.alert_source import StoredAlerts
 from bot.incidents.book import Book
+from bot.incidents.correlate import Rules
 from bot.incidents.intake import Drainer, Start, redacted_signal, store_signals
 from bot.incidents.poller import Poller
 from bot.incidents.routing import Routing, Service
@@ -129,6 +131,12 @@ def routing_of(settings: Settings) -> Routing:
         routes=[(route.match, route.channel) for route in file.routes],
         shadow_channel=file.slack.shadow_channel if file.mode == "shadow" else None,
     )
+
+
+def rules_of(settings: Settings) -> Rules:
+    """How close alerts of one incident are."""
+    section = settings.file.correlation
+    return Rules(timedelta(minutes=section.within_minutes), section.hops)
 
 
 def channels_of(settings: Settings) -> list[str]:
@@ -308,6 +316,26 @@ def _doors(settings: Settings, egress: Egress, stack: AsyncExitStack) -> list[Si
     if topics := _topics(settings):
         doors.append(SnsDoor(topics, fetch_by(egress, topics, stack)))
     return doors
+
+
+def _stored_alerts(settings: Settings, store: Store, clock: Clock) -> list[Source]:
+    """The alerts that came by webhook, as evidence of their incident; where a door for them is open."""
+    senders = [one for one in (*SENDERS, "generic") if one in settings.secrets.system_webhook_secrets]
+    senders += ["cloudwatch_sns"] if _topics(settings) else []
+    sections = settings.file.sources
+    for sender in senders:
+        if not any(sender in (name, one.kind) for name, one in sections.items()):
+            log.warning(
+                "/webhooks/%s is open and sitrep.toml has no [sources.%s] with readers: nobody may read its alerts, so "
+                "that its cards show only number, severity and time", sender, sender,
+            )  # fmt: skip
+    if not senders:
+        return []
+
+    def access(sender: str) -> Access:
+        return access_of(settings, sections.get(sender))
+
+    return [StoredAlerts(store, settings.file.workspace, clock, access, 2.0)]
 
 
 def _topics(settings: Settings) -> list[str]:
@@ -537,7 +565,7 @@ async def build(settings: Settings, stack: AsyncExitStack, *, checkpoint: Checkp
     directory = directory_of(settings, store, SlackDirectory(slack.web), clock, sources_of_groups)
     stack.push_async_callback(directory.close)
     pagerduty = _pagerduty(settings, egress, stack)
-    sources = _sources(settings, egress, stack, pagerduty)
+    sources = [*_sources(settings, egress, stack, pagerduty), *_stored_alerts(settings, store, clock)]
     engine = Engine(settings.home, clock, checkpoint=checkpoint)
     late: dict[str, RefreshFlow] = {}  # the outbox asks the flow that writes into it
     outbox = Outbox(
@@ -593,7 +621,7 @@ async def build(settings: Settings, stack: AsyncExitStack, *, checkpoint: Checkp
         learnt = await topology.learnt(store, file.workspace, clock.now())
         return topology.neighbours([*learnt, *declared_edges(settings)])
 
-    drainer = Drainer(store, file.workspace, routing, clock, start, neighbours, checkpoint)
+    drainer = Drainer(store, file.workspace, routing, clock, start, neighbours, checkpoint, rules_of(settings))
 
     async def intake(signals: Sequence[Signal]) -> int:
         new = await store_signals(store, file.workspace, signals)

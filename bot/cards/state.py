@@ -433,7 +433,11 @@ def _named(item: Evidence) -> CardEvidence:
 def _alerts_by_service(ranked: Ranked) -> tuple[StormPart, ...]:
     if ranked.alerts_in_storm < 2:
         return ()
-    counted = Counter(item.service or "unrouted" for item in ranked.evidence if item.kind == "alert")
+    counted: Counter[str] = Counter()
+    for item in ranked.evidence:
+        if item.kind == "alert":
+            said = item.attributes.get("alerts", "")
+            counted[item.service or "unrouted"] += int(said) if said.isascii() and said.isdigit() else 1
     return tuple(StormPart(service=service, alerts=alerts) for service, alerts in counted.most_common(20))
 
 

@@ -10,6 +10,7 @@ EVALS: dict[str, tuple[str, str]] = {
     # name: (module with a click command named `command`, one line for --help)
     "redaction": ("bot.evals.redaction", "recall and harm of the redactor on labelled texts"),
     "rank": ("bot.evals.rank", "culprit service and change on labelled incident bundles"),
+    "correlate": ("bot.evals.correlate", "incidents per alert storm, and storms taken for one"),
     "injection": ("bot.evals.injection", "marks of the injection marker on harmless and hostile texts"),
     "permissions": ("bot.evals.permissions", "the decision who may read, against a plain reference"),
 }

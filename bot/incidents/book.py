@@ -60,6 +60,15 @@ class Book:
         row = await self.incident_row(incident_id)
         return incident_of(row) if row else None
 
+    async def alerts_of(self, incident_id: str) -> int:
+        """How many alerts belong to it and to what was merged into it."""
+        (row,) = await self.store.query(
+            "SELECT count(*) AS n FROM alerts WHERE workspace_id = :w AND incident_id IN"
+            " (SELECT id FROM incidents WHERE workspace_id = :w AND (id = :i OR merged_into = :i))",
+            {"w": self.workspace_id, "i": incident_id},
+        )
+        return int(row["n"])
+
     async def open_incidents(self, limit: int = 50) -> list[Incident]:
         """Not resolved, newest first."""
         rows = await self.store.query(

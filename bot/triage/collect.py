@@ -140,7 +140,7 @@ class Collector:
         statuses = tuple(status for status, _ in answers)
         findings = [found for _, found in answers]
         asked = list(zip(self._sources, findings, strict=True))
-        alerts = sum(item.kind == "alert" for found in findings for item in found.evidence)
+        alerts = sum(_alerts_in(item) for found in findings for item in found.evidence)
         return Collected(
             incident=incident,
             telemetry=self._telemetry(question, findings),
@@ -245,6 +245,14 @@ class Collector:
     def _not_mapped(self, incident: Incident) -> tuple[str, ...]:
         known = not self._services or incident.service is None or incident.service in self._services
         return () if known else (str(incident.service),)
+
+
+def _alerts_in(item: Evidence) -> int:
+    """How many alerts an item stands for: a source may put those of one name into one item and say their number."""
+    if item.kind != "alert":
+        return 0
+    said = item.attributes.get("alerts", "")
+    return int(said) if said.isascii() and said.isdigit() and len(said) <= 9 else 1
 
 
 def _distinct_changes(findings: Sequence[Findings]) -> tuple[ChangeEvent, ...]:

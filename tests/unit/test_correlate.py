@@ -13,16 +13,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bot.cli import main
 from bot.clock import ManualClock
+from bot.evals.correlate import arrivals, measure
+from bot.evals.storms import read_scenarios
+from bot.incidents.alert_source import StoredAlerts
+from bot.incidents.book import Book, incident_of
 from bot.incidents.correlate import Correlator, Member, Place, Rules, merged, separated
 from bot.incidents.intake import BATCH, Drainer, store_signals
 from bot.incidents.regroup import merge, split
 from bot.incidents.routing import Routing
 from bot.settings import Match, SeverityTest
 from bot.store.sqlite import SqliteStore
+from bot.triage.collect import Collector
 from integrations.alerts import parser_for
 from integrations.alerts.doors import signal_of
-from integrations.records import Alert, IncidentFields, Signal
+from integrations.asking import Access, ServiceRule
+from integrations.records import Alert, IncidentFields, Question, Readers, Signal, Window
 
 T0 = datetime(2026, 11, 24, 14, 2, 10, 350_000, tzinfo=UTC)
 ROUTING = Routing(default_channel="#incidents", when=Match(severity=SeverityTest(operator="<=", value=3)))
@@ -388,3 +395,120 @@ def test_ten_thousand_alerts_are_as_many_entries_as_services():
     correlator = arrive([(["db", "cart"][n % 2], n * 0.006) for n in range(10_000)])
     (storm,) = correlator.storms.values()
     assert len(storm.places) == 2
+
+
+# --- alerts as evidence -----------------------------------------------------------------------------------------------
+
+
+async def test_the_alerts_of_an_incident_are_evidence_with_a_count_and_their_readers(bench):
+    signals = [alert(f"k{n}", n, service="cart") for n in range(3)]
+    for n, one in enumerate(signals):
+        same = Alert.model_validate(one.body["alert"] | {"title": "Errors"})
+        signals[n] = one.model_copy(update={"body": {"alert": same.model_dump(mode="json")}})
+    await bench.feed(*signals, alert("other", 9, service="db", sender="grafana"))
+    row = await bench.one()
+
+    def access(sender: str) -> Access:
+        rule = ServiceRule(Readers.of(["dba"]))
+        return Access(Readers.of([f"{sender}-readers"]), "allowed", lambda s: rule if s == "db" else ServiceRule())
+
+    clock = ManualClock(T0)
+    source = StoredAlerts(bench.store, "W", clock, access, 2.0)
+    collector = Collector(
+        [source], clock, services={}, owner=lambda _: None, alert_readers=lambda _: Readers.of(["everyone"])
+    )
+    collected = await collector.collect(incident_of(row))
+    three, other = collected.evidence
+    assert (three.kind, three.source, three.service, three.title) == ("alert", "alertmanager", "cart", "Errors")
+    assert three.readers == Readers.of(["alertmanager-readers"])
+    assert other.readers == Readers.of(["grafana-readers"], ["dba"])
+    assert "3 alerts between" in three.text
+    assert "db is one call from cart (db – cart)" in other.text
+    assert collected.alerts_in_storm == 4
+    again = await source.fetch(Question(incident_of(row), (), collected.telemetry.window))
+    assert [item.id for item in again.evidence] == [three.id, other.id]
+
+
+async def test_evidence_of_a_merged_incident_shows_on_the_one_that_stands(bench):
+    await bench.feed(*(alert(s, n, service=s) for n, s in enumerate(["db", "proxy", "cart"])))
+    older, younger = await bench.incidents()
+    source = StoredAlerts(bench.store, "W", ManualClock(T0), lambda _: Access(Readers.of(["everyone"])), 2.0)
+    found = [await source.fetch(Question(incident_of(row), (), Window(T0, T0))) for row in (older, younger)]
+    assert [len(one.evidence) for one in found] == [3, 1]
+    book = Book(bench.store, "W")
+    assert [await book.alerts_of(row["id"]) for row in (older, younger)] == [3, 1]
+
+
+# --- the eval ---------------------------------------------------------------------------------------------------------
+
+SCENARIO = """
+spec:
+  alerts:
+    - {group_id: db-pod-1, id: NotReady}
+    - {group_id: front-service-1, id: Errors}
+    - {group_id: lost-service, id: NoRequests}
+    - {id: CrashLooping}
+  aliases: [[db-service-1, db-volume-1]]
+  groups:
+    - {id: db-pod-1, kind: Pod, filter: ['db-.*']}
+    - {id: db-service-1, kind: Service, filter: ['db\\b']}
+    - {id: db-volume-1, kind: Volume, name: data}
+    - {id: cart-service-1, kind: Service, filter: ['cart\\b']}
+    - {id: front-service-1, kind: Service, filter: ['^front$']}
+  propagations:
+    - {source: db-volume-1, target: db-pod-1}
+    - {source: db-service-1, target: cart-service-1}
+    - {source: cart-service-1, target: front-service-1}
+"""
+
+
+def scenarios(tmp_path, **texts: str):
+    for name, text in texts.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "groundtruth_v1.yaml").write_text(text, encoding="utf-8")
+    return read_scenarios(tmp_path)
+
+
+def test_a_scenario_is_read_as_services_and_what_connects_them(tmp_path):
+    (one,) = scenarios(tmp_path, scenario_7=SCENARIO)
+    assert [alert.service for alert in one.alerts] == ["db", "front", "lost", None]
+    assert one.edges == {("db", "db"), ("db", "cart"), ("cart", "front")}
+
+
+def test_storms_and_far_pairs_are_counted_and_near_pairs_left_out(tmp_path):
+    whole = SCENARIO.replace("    - {group_id: lost-service, id: NoRequests}\n", "")
+    far = whole.replace("db", "mail").replace("cart", "queue").replace("front", "relay")
+    cases, totals, bars = measure(scenarios(tmp_path, scenario_1=whole, scenario_2=SCENARIO, scenario_3=far), 5, 1)
+    assert [c["incidents_per_storm"] for c in cases if c["kind"] == "storm"] == [1.0, 2.0, 1.0]
+    pairs = {tuple(c["pair"]): c for c in cases if c["kind"] == "pair"}
+    assert pairs["scenario_1", "scenario_2"]["judged"] is False
+    assert pairs["scenario_1", "scenario_2"]["wrong_merges"] == 5
+    assert (totals["pairs_judged"], totals["pairs_left_out"], totals["wrong_merges"]) == (2, 1, 0)
+    assert {bar.name: bar.holds for bar in bars}["incidents_per_storm"] is False
+
+
+def test_times_are_the_same_again_within_five_minutes_and_of_the_right_mean(tmp_path):
+    (one,) = scenarios(tmp_path, scenario_7=SCENARIO)
+    assert arrivals(one, 1, 3) == arrivals(one, 1, 3) != arrivals(one, 1, 4)
+    drawn = [arrivals(one, 1, n) for n in range(2000)]
+    assert max(times[-1][0] for times in drawn) <= 300
+    gaps = [b[0] - a[0] for times in drawn for a, b in itertools.pairwise(times)]
+    assert sum(gaps) / len(gaps) == pytest.approx(20, rel=0.05)
+
+
+def test_what_is_no_folder_of_scenarios_is_said(tmp_path, capsys):
+    assert main(["eval", "correlate", "--itbench", str(tmp_path)]) == 1
+    assert "holds no folder scenario_<n>" in capsys.readouterr().err
+    (tmp_path / "scenario_1").mkdir()
+    (tmp_path / "scenario_1" / "groundtruth_v1.yaml").write_text("- a list", encoding="utf-8")
+    assert main(["eval", "correlate", "--itbench", str(tmp_path)]) == 1
+    assert "is no ground truth" in capsys.readouterr().err
+
+
+def test_the_public_scenarios_keep_their_figures(shared_data):
+    """What docs/correlation.md states; fewer drawings."""
+    _, totals, bars = measure(read_scenarios(shared_data / "itbench"), 3, 1)
+    assert (totals["storms"], totals["connected_storms"], totals["pairs_judged"]) == (29, 24, 120)
+    assert totals["incidents_per_connected_storm"] == 1.0
+    assert totals["incidents_per_storm"] == totals["pieces_per_storm"] == pytest.approx(1.2759)
+    assert [bar.holds for bar in bars] == [False, True, True, True]
