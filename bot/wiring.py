@@ -15,8 +15,9 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
-from typing import get_args
+from typing import Any, get_args
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
 
 import aiohttp
 import uvicorn
@@ -29,9 +30,10 @@ from bot.cards.outbox import Outbox, OutboxLimits
 from bot.clock import Clock, SystemClock
 from bot.errors import ConfigurationError, SitrepError
 from bot.experiment.live import LiveExperiments, seed_at
+from bot.experiment.watch import CutlineWatch
 from bot.flows.audience import AudienceEvents
 from bot.flows.desk import IncidentDesk
-from bot.flows.engine import Engine
+from bot.flows.engine import Engine, Steps
 from bot.flows.refresh import RefreshFlow
 from bot.flows.rounds import Rounds
 from bot.flows.summarise import Pausable, Summarise
@@ -54,6 +56,7 @@ from bot.model.attempts import GatewayLimits
 from bot.model.gateway import Gateway
 from bot.model.pins import Pin, Use
 from bot.model.spend import Ceilings
+from bot.report.weekly import WeeklyReports
 from bot.settings import Settings, SourceSection
 from bot.store import Store
 from bot.store.retention import enforce
@@ -98,6 +101,8 @@ SLACK_HOSTS = (
 """The Web API, private answers, and where `apps.connections.open` sends Socket Mode."""
 PUBLIC_HOSTS = (*SLACK_HOSTS, "https://api.pagerduty.com", "https://api.github.com", "https://api.openai.com")
 """Addresses that the code knows by itself; they must resolve to public ones."""
+CHANGE_KINDS = frozenset({"github", "gitlab", "argocd", "kubernetes", "launchdarkly", "flagd", "changes"})
+"""Kinds of sources that tell of changes."""
 
 
 # --- from settings to the values that rooms take --------------------------------------------------------------------
@@ -482,6 +487,52 @@ async def experiments_of(settings: Settings, store: Store, clock: Clock) -> Live
     return made
 
 
+def change_readers_of(settings: Settings) -> Callable[[str], Readers]:
+    """Who may read of changes to a service: whoever may read it in every source that tells of changes."""
+    telling = [one for name, one in settings.file.sources.items() if (one.kind or name) in CHANGE_KINDS]
+
+    def readers(service: str) -> Readers:
+        found = Readers.of(["everyone"]).narrowed(service_rule(settings, service).readers)
+        for source in telling:
+            found = found.narrowed(access_of(settings, source).of(service)[0])
+        return found
+
+    return readers
+
+
+def report_channel(settings: Settings) -> str:
+    """Where reports and notices go: the channel of last resort, in shadow mode the shadow channel."""
+    slack = settings.file.slack
+    return (slack.shadow_channel or slack.channel) if settings.file.mode == "shadow" else slack.channel
+
+
+def weekly_of(
+    settings: Settings, store: Store, clock: Clock, outbox: Outbox, directory: DirectoryCache, channels: ChannelNames,
+    experiments: LiveExperiments,
+) -> WeeklyReports:  # fmt: skip
+    return WeeklyReports(
+        store, settings.file.workspace, clock, ZoneInfo(settings.file.timezone),
+        outbox=outbox, directory=directory, channel=partial(channels.channel_id, report_channel(settings)),
+        incident_readers=lambda source, service: access_of(settings, settings.file.sources.get(source)).of(service)[0],
+        change_readers=change_readers_of(settings), experiments=experiments,
+    )  # fmt: skip
+
+
+def watch_of(
+    settings: Settings, store: Store, clock: Clock, outbox: Outbox, channels: ChannelNames, experiments: LiveExperiments
+) -> CutlineWatch:
+    """Pauses are told in the report's channel and in that of the team that owns the experiment."""
+
+    async def told_in(owner: str) -> list[str]:
+        team = settings.file.teams.get(owner)
+        names = [report_channel(settings)]
+        if team is not None and team.channel and settings.file.mode == "live":
+            names.append(team.channel)
+        return list(dict.fromkeys([await channels.channel_id(name) for name in names]))
+
+    return CutlineWatch(store, settings.file.workspace, clock, experiments, outbox, told_in)
+
+
 def models_of(settings: Settings) -> dict[Use, tuple[Pin, ...]]:
     """The approved pin per use, as SITREP_MODEL, SITREP_MODEL_URL and the models file say; none without a key or an
     address. The file is read in any case: what is not pinned is refused at start-up."""
@@ -609,7 +660,14 @@ async def build(settings: Settings, stack: AsyncExitStack, *, checkpoint: Checkp
     )  # fmt: skip
     refresh = late["refresh"] = RefreshFlow(parts)
     triage = TriageFlow(parts)
-    engine.register("triage", triage.run)
+    watch = watch_of(settings, store, clock, outbox, channels, experiments)
+
+    async def run_triage(steps: Steps, incident_id: str, n: int) -> dict[str, Any]:
+        recorded = await triage.run(steps, incident_id, n)
+        watch.triage_recorded()
+        return recorded
+
+    engine.register("triage", run_triage)
     engine.register("refresh", refresh.run)
 
     async def start(wanted: Start) -> None:
@@ -644,6 +702,7 @@ async def build(settings: Settings, stack: AsyncExitStack, *, checkpoint: Checkp
         recheck_seconds=file.timeouts.recheck_seconds,
         retention=lambda now: enforce(store, file.workspace, file.retention.model_dump(), now),
         channels=channels_of(settings),
+        weekly=weekly_of(settings, store, clock, outbox, directory, channels, experiments).send_due,
     )
     views = Views(parts, triage)
     desk = IncidentDesk(
@@ -668,6 +727,7 @@ async def build(settings: Settings, stack: AsyncExitStack, *, checkpoint: Checkp
         "drainer": drainer.run,
         "outbox": outbox.run,
         "rounds": rounds.run,
+        "cutlines": watch.run,
         "readers": readers.run,
         **slack_loops,
     }

@@ -45,6 +45,7 @@ LOOK_BACK = timedelta(minutes=10)
 """How much older than its row a message of ours may seem: clocks differ."""
 MINIMAL = "refused in every form"
 """A row's last error when its message goes out as one sentence."""
+SIMPLER = "refused, going out in a simpler form"
 REFUSED_BLOCKS = ("invalid_blocks", "invalid_blocks_format", "msg_blocks_too_long")
 GONE = ("message_not_found", "cant_update_message", "edit_window_closed")
 
@@ -134,10 +135,22 @@ class Outbox:
         self._awake.set()
         return version
 
-    async def say(self, target: str, channel: str, text: str, blocks: Sequence[Mapping[str, Any]]) -> int:
-        """A message that is no card: a weekly report, a notice. Once per target; said again, it is edited."""
+    async def say(
+        self,
+        target: str,
+        channel: str,
+        text: str,
+        blocks: Sequence[Mapping[str, Any]],
+        *,
+        simpler: Sequence[Mapping[str, Any]] = (),
+    ) -> int:
+        """A message that is no card: a weekly report, a notice. Once per target; said again, it is edited.
+
+        `simpler` are the blocks for a workspace that refuses the others; without them, or refused too, its text alone
+        goes out.
+        """
         now = self._clock.now()
-        state = json.dumps({"text": text, "blocks": list(blocks)}, ensure_ascii=False)
+        state = json.dumps({"text": text, "blocks": list(blocks), "simpler": list(simpler)}, ensure_ascii=False)
 
         def work(tx: Transaction) -> int:
             row = self._row(tx, target, "card")
@@ -406,7 +419,7 @@ class Outbox:
             if modern:
                 log.warning("Slack refused the modern blocks (%s); this workspace gets the classic ones", refused.code)
                 await self._forms.remember_classic()
-            said = None if modern else MINIMAL
+            said = None if modern else self._simpler_form(row)
             await self._set(row, {"status": "wanted", "last_error": said, **self._at(0)})
             return
         if refused.code in GONE:
@@ -414,6 +427,11 @@ class Outbox:
             return
         log.error("Slack refused %s: %s", row["target"], refused.code)
         await self._give_up_for_now(row, "failed", refused.code)
+
+    def _simpler_form(self, row: Row) -> str:
+        """What comes after a form that was refused: a message's simpler blocks if it has any, else one sentence."""
+        tried = row["kind"] != "message" or row["last_error"] == SIMPLER
+        return MINIMAL if tried or not json.loads(row["state"]).get("simpler") else SIMPLER
 
     async def _too_old(self, row: Row) -> bool:
         """Permitted more than a minute ago: permit again; the new state comes by itself."""
@@ -439,7 +457,8 @@ class Outbox:
         minimal = row["last_error"] == MINIMAL
         if row["kind"] == "message":
             content = json.loads(row["state"])
-            blocks = [_text_block(content["text"])] if minimal else content["blocks"]
+            blocks = content["simpler"] if row["last_error"] == SIMPLER else content["blocks"]
+            blocks = [_text_block(content["text"])] if minimal else blocks
             part, thread_ts = RenderedPart(content["text"], blocks), None
         else:
             card = row if row["part"] == "card" else await self._card_row(row["target"])

@@ -48,6 +48,7 @@ async def _report(settings: Settings, week: str | None) -> WeeklyReport:
     from bot.report.material import read_material
     from bot.report.weeks import last_complete, parse_week
     from bot.store.sqlite import SqliteStore
+    from bot.wiring import experiments_of
 
     zone, now = ZoneInfo(settings.file.timezone), SystemClock().now()
     try:
@@ -58,7 +59,10 @@ async def _report(settings: Settings, week: str | None) -> WeeklyReport:
     try:
         until = wanted.ends_at(zone) + LOOK_WITHIN
         # Whoever can read the database at the shell may read the report of all of it.
-        material = await read_material(store, settings.file.workspace, until, hidden_services=frozenset())
+        material = await read_material(
+            store, settings.file.workspace, until, hidden_services=frozenset(),
+            experiments=await experiments_of(settings, store, SystemClock()),
+        )  # fmt: skip
     finally:
         await store.close()
     return build(material, wanted, zone, now=now)

@@ -39,9 +39,12 @@ class Rounds:
         recheck_seconds: float = 3600.0,
         retention: Callable[[datetime], Awaitable[object]] | None = None,
         channels: Sequence[str] = (),
+        weekly: Callable[[], Awaitable[object]] | None = None,
     ) -> None:
         """`retention` removes what is older than its rule, at the time that it is given. `channels` are those of the
-        settings: who is in them is kept warm, so that a card need not wait for it."""
+        settings: who is in them is kept warm, so that a card need not wait for it. `weekly` sends the reports that
+        are due."""
+        self._weekly = weekly
         self._channels = tuple(channels)
         self._parts = parts
         self._engine = engine
@@ -62,6 +65,8 @@ class Rounds:
                 last_channels = clock.monotonic()
                 await self._guarded("reading who is in the channels", self._warm_channels)
             await self._guarded("setting triages aside", self.set_aside)
+            if self._weekly is not None:
+                await self._guarded("sending the weekly report", self._weekly)
             self._directory.refresh_due()
             if clock.monotonic() - last_long >= self._recheck_seconds:
                 last_long = clock.monotonic()

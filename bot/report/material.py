@@ -4,9 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Any
 
-from bot.report.rows import IncidentRow, LabelRow, Material, SuspectRow, TriageRow, VoteRow
+from bot.experiment.hypothesis import Hypothesis
+from bot.experiment.live import Assignment, LiveExperiments, read_assignments
+from bot.experiment.pauses import read_pauses
+from bot.experiment.recorded import BASELINE, resolved_by_itself, why_left_out
+from bot.experiment.rollout import stratum_of
+from bot.experiment.schedule import starts_at
+from bot.flows.asked import OVERRIDE
+from bot.report.rows import Given, IncidentRow, LabelRow, Material, Running, SuspectRow, TriageRow, VoteRow
 from bot.store import Row, Store
 from bot.store.values import to_text, to_time
 
@@ -15,10 +24,23 @@ NOT_MAPPED = "not mapped"
 
 
 async def read_material(
-    store: Store, workspace_id: str, until: datetime, *, hidden_services: frozenset[str]
+    store: Store,
+    workspace_id: str,
+    until: datetime,
+    *,
+    hidden_services: frozenset[str],
+    experiments: LiveExperiments | None = None,
 ) -> Material:
-    """Incidents that were triggered in the 13 weeks before `until`, with what was said and done about them."""
-    key = {"w": workspace_id, "since": to_text(until - BACK), "until": to_text(until)}
+    """Incidents that were triggered in the 13 weeks before `until`, with what was said and done about them.
+
+    With an experiment that has begun by then they reach back to its start, and the 13 weeks before that are its
+    baseline. It is taken from `experiments`, for its seed is in no table.
+    """
+    hypothesis = experiments.reported(until) if experiments else None
+    since = until - BACK
+    if hypothesis is not None:
+        since = min(since, starts_at(hypothesis) - BASELINE)
+    key = {"w": workspace_id, "since": to_text(since), "until": to_text(until)}
     within = "workspace_id = :w AND triggered_at >= :since AND triggered_at < :until"
     incidents = await store.query(f"SELECT * FROM incidents WHERE {within} ORDER BY triggered_at, id", key)  # noqa: S608
     of_these = f"workspace_id = :w AND incident_id IN (SELECT id FROM incidents WHERE {within})"  # noqa: S608
@@ -29,36 +51,116 @@ async def read_material(
         f"SELECT * FROM labels WHERE {of_these} AND ruled_out IS NULL AND undone_at IS NULL ORDER BY at",  # noqa: S608
         key,
     )
-    shown = {row["incident_id"]: row for row in exposures}
-    deployed = {row["incident_id"] for row in labels if row["cause"] == "change"}
+    part = await _part(store, workspace_id, hypothesis, since)
+    reading = _Reading(
+        part,
+        {row["incident_id"]: row for row in exposures},
+        frozenset(row["incident_id"] for row in labels if row["cause"] == "change"),
+        frozenset(row["incident_id"] for row in triages if row["reason"] == OVERRIDE),
+    )
+    rows = [reading.incident(row) for row in incidents]
+    shown_since, baseline = until - BACK, []
+    if hypothesis is not None:
+        start = starts_at(hypothesis)
+        shown_since = min(shown_since, start)
+        baseline = [row for row in rows if start - BASELINE <= row.triggered_at < start]
+    running = None
+    if experiments is not None and hypothesis is not None:
+        running = await _running(store, workspace_id, experiments, hypothesis, part, until)
     return Material(
-        incidents=tuple(_incident(row, shown.get(row["id"]), row["id"] in deployed) for row in incidents),
+        incidents=tuple(row for row in rows if row.triggered_at >= shown_since),
         triages=tuple(map(_triage, triages)),
         votes=tuple(
             VoteRow(incident_id=r["incident_id"], at=to_time(r["at"]), helpful=r["vote"] == "helpful") for r in votes
         ),
         labels=tuple(map(_label, labels)),
+        running=running,
+        baseline=tuple(baseline),
         hidden_services=hidden_services,
     )
 
 
-def _incident(row: Row, exposure: Mapping[str, object] | None, from_deployment: bool) -> IncidentRow:
-    return IncidentRow(
-        incident_id=row["id"],
-        unit_id=row["unit_id"] or row["id"],
-        service=row["service"] or NOT_MAPPED,
-        severity=row["severity"],
-        triggered_at=to_time(row["triggered_at"]),
-        acknowledged_at=_maybe(row["acknowledged_at"]),
-        mitigated_at=_maybe(row["mitigated_at"]),
-        resolved_at=_maybe(row["resolved_at"]),
-        reopened=row["reopened"],
-        left_out="merged into another incident" if row["merged_into"] else "",
-        from_deployment=from_deployment,
-        exposed=exposure is not None,
-        before_acknowledged=_flag(exposure, "before_acknowledged"),
-        before_resolved=_flag(exposure, "before_resolved"),
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """What the experiment says about incidents."""
+
+    hypothesis: Hypothesis | None = None
+    assigned: Mapping[str, Assignment] = field(default_factory=dict)
+    by_itself: frozenset[str] = frozenset()
+
+
+async def _part(store: Store, workspace_id: str, hypothesis: Hypothesis | None, since: datetime) -> _Part:
+    if hypothesis is None:
+        return _Part()
+    found = await read_assignments(store, workspace_id, hypothesis.name)
+    return _Part(hypothesis, {one.unit_id: one for one in found}, await resolved_by_itself(store, workspace_id, since))
+
+
+async def _running(
+    store: Store, workspace_id: str, experiments: LiveExperiments, hypothesis: Hypothesis, part: _Part, until: datetime
+) -> Running:
+    started = await experiments.started(hypothesis.name) or {}
+    pauses = await read_pauses(store, workspace_id, hypothesis.name)
+    began = starts_at(hypothesis)
+    return Running(
+        hypothesis=hypothesis,
+        started_at=began,
+        seed=experiments.seed(hypothesis.name),
+        ordinals={one.unit_id: one.ordinal for one in part.assigned.values()},
+        paused=tuple(one.told for one in pauses if one.at < until and (one.resumed_at or until) > began),
+        given=_given(started.get("given")),
+        ended=experiments.is_over(hypothesis, until),
     )
+
+
+def _given(told: Any) -> Given | None:
+    """The verdict that a report gave, as `weekly` wrote it down."""
+    if not told:
+        return None
+    return Given(
+        verdict=told["verdict"], look=told["look"], at=to_time(told["at"]), data_sha256=told["data_sha256"]
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """What was read beside the incidents, by incident."""
+
+    part: _Part
+    exposures: Mapping[str, Row]
+    deployed: frozenset[str]
+    overridden: frozenset[str]
+
+    def incident(self, row: Row) -> IncidentRow:
+        hypothesis, exposure = self.part.hypothesis, self.exposures.get(row["id"])
+        unit_id = row["unit_id"] or row["id"]
+        found = self.part.assigned.get(unit_id)
+        left_out, stratum = "merged into another incident" if row["merged_into"] else "", ""
+        if hypothesis is not None:
+            stratum = stratum_of(hypothesis, severity=row["first_severity"], service=row["service"])
+        if found is not None:
+            stratum = found.stratum
+        if hypothesis is not None and (found is not None or to_time(row["triggered_at"]) < starts_at(hypothesis)):
+            left_out = why_left_out(row, hypothesis, self.part.by_itself)
+        return IncidentRow(
+            incident_id=row["id"],
+            unit_id=unit_id,
+            service=row["service"] or NOT_MAPPED,
+            severity=row["severity"],
+            triggered_at=to_time(row["triggered_at"]),
+            acknowledged_at=_maybe(row["acknowledged_at"]),
+            mitigated_at=_maybe(row["mitigated_at"]),
+            resolved_at=_maybe(row["resolved_at"]),
+            reopened=row["reopened"],
+            left_out=left_out,
+            from_deployment=row["id"] in self.deployed,
+            arm=found.arm if found else "",
+            stratum=stratum,
+            exposed=exposure is not None,
+            before_acknowledged=_flag(exposure, "before_acknowledged"),
+            before_resolved=_flag(exposure, "before_resolved"),
+            crossover=row["id"] in self.overridden,
+        )
 
 
 def _triage(row: Row) -> TriageRow:

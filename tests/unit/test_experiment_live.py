@@ -12,10 +12,14 @@ import pytest
 
 from bot.clock import ManualClock
 from bot.errors import ConfigurationError
+from bot.experiment.analyse import Options, analyse
 from bot.experiment.assign import arms_of, seed_digest
 from bot.experiment.hypothesis import parse
 from bot.experiment.live import LiveExperiments, read_assignments, seed_at
 from bot.experiment.pauses import pause, read_pauses, resume
+from bot.experiment.recorded import read_recorded
+from bot.experiment.units import Rows
+from bot.experiment.watch import CutlineWatch, harm_since
 from bot.flows.asked import HELD_OUT, NOT_SWITCHED_ON, shown_for
 from bot.flows.summarise import Pausable
 from bot.incidents.book import Book
@@ -299,3 +303,141 @@ def test_every_problem_of_every_file_is_said_at_once(tmp_path):
     for part in ("second.toml starts on 2026-12-07 while 'summary' runs until 2027-05-24", "renamed.toml: name",
                  "broken.toml: expected_ratio", "broken.toml: tau_hour"):  # fmt: skip
         assert part in said
+
+
+# Cutlines
+
+
+class Box:
+    def __init__(self) -> None:
+        self.said: list[tuple[str, str, str]] = []
+
+    async def say(self, target, channel, text, blocks):
+        assert blocks
+        self.said.append((target, channel, text))
+        return 1
+
+
+async def told_in(owner: str) -> list[str]:
+    return ["C1", f"C{owner.upper()}"]
+
+
+LINES = "[cutlines]\nat_least = 5\nusd_per_triage = 0.5\nharm = {harm}"
+
+
+async def dear_triages(live: Live, count: int, usd: float) -> None:
+    for i in range(count):
+        await live.triaged(
+            f"D{live.clock.now():%d}{i}", experiment="summary", arm="facts+summary", outcome="released", cost_usd=usd,
+            recorded_at=live.clock.now(), timings={"first_post_seconds": 1.0},
+        )  # fmt: skip
+
+
+async def test_crossing_a_cutline_pauses_once_tells_channel_and_owner_once_and_waits_for_a_person(store):
+    live, box = Live(store, hypothesis(LINES.format(harm="false"))), Box()
+    watch = CutlineWatch(store, "W", live.clock, live.made, box, told_in)
+    await dear_triages(live, 4, 0.9)
+    assert await watch.check() == []
+    await dear_triages(live, 5, 0.9)
+    (crossing,) = await watch.check()
+    assert crossing.cutline == "usd_per_triage"
+    for _ in range(3):
+        assert await watch.check() == []
+    assert [channel for _, channel, _ in box.said] == ["C1", "CSRE"]
+    assert len({target for target, _, _ in box.said}) == 2
+    assert all("$0.90" in text and "Only a person resumes" in text for _, _, text in box.said)
+    rows = await store.query("SELECT * FROM audit WHERE action = 'pause'")
+    assert [(row["by"], json.loads(row["detail"])["cutline"]) for row in rows] == [("sitrep", "usd_per_triage")]
+    live.clock.advance(60)
+    await resume(store, "W", experiment="summary", by="U1", reason="cheaper model", at=live.clock.now())
+    live.clock.advance(60)
+    assert await watch.check() == []  # what was before the person's word is not held against it
+    assert await live.made.paused("P1/1") == ""
+    live.clock.advance(86400)
+    await dear_triages(live, 5, 0.9)
+    assert len(await watch.check()) == 1
+    assert len(box.said) == 4
+
+
+async def test_a_process_that_dies_between_pausing_and_telling_tells_at_its_next_start(store):
+    live, box = Live(store, hypothesis()), Box()
+    await pause(
+        store, "W", experiment="summary", by="sitrep", reason="$0.90", at=live.clock.now(), cutline="usd_per_triage"
+    )
+    await pause(store, "W", experiment=None, by="U1", reason="quiet", at=live.clock.now())
+    await CutlineWatch(store, "W", live.clock, live.made, box, told_in).check()
+    await CutlineWatch(store, "W", live.clock, live.made, box, told_in).check()
+    assert [channel for _, channel, _ in box.said] == ["C1", "CSRE"]
+
+
+@pytest.mark.parametrize(
+    "other", [{"arm": "facts"}, {"experiment": "other"}, {"reason": "override"}, {"recorded_at": None}]
+)
+async def test_only_what_the_arm_with_a_model_shows_by_itself_counts(store, other):
+    live = Live(store, hypothesis(LINES.format(harm="false")))
+    await dear_triages(live, 9, 0.9)
+    watch = CutlineWatch(store, "W", live.clock, live.made, Box(), told_in)
+    rows = await store.query("SELECT id FROM triages")
+    for row in rows:
+        await store.upsert("triages", [{"workspace_id": "W", "id": row["id"]} | other])
+    assert await watch.check() == []
+
+
+async def slow_treatment(live: Live, weeks: int, a_week: int) -> None:
+    """Units of one stratum whose incidents take four times as long with the treatment."""
+    for week in range(weeks):
+        for i in range(a_week):
+            name = f"H{week}x{i}"
+            await live.assign(name)
+            (row,) = await live.store.query("SELECT arm FROM assignments WHERE unit_id = :u", {"u": f"u-{name}"})
+            minutes = (240 if row["arm"] == "treatment" else 60) + i
+            ended = live.clock.now() + timedelta(minutes=minutes)
+            await live.store.upsert("incidents", [{"workspace_id": "W", "id": name, "resolved_at": ended}])
+            live.clock.advance(7 * 86400 / a_week)
+
+
+async def test_harm_pauses_and_after_a_person_resumed_the_bet_begins_anew(store):
+    live, box = Live(store, hypothesis(LINES.format(harm="true"))), Box()
+    live.clock.advance(-3600)
+    watch = CutlineWatch(store, "W", live.clock, live.made, box, told_in)
+    await slow_treatment(live, 6, 12)
+    (crossing,) = await watch.check()
+    assert crossing.cutline == "harm" and crossing.value > 20
+    recorded = await read_recorded(store, "W", hypothesis(), live.clock.now())
+    report = analyse(
+        Rows(recorded.rows),
+        Options(as_of=live.clock.now(), start=START, ordinals=recorded.ordinals, baseline=recorded.baseline),
+    )
+    assert crossing.value == pytest.approx(report.e_slower, rel=1e-9) and report.harm == "pause"
+    assert "longer" in await live.made.paused("H0x0/1")
+    await resume(store, "W", experiment="summary", by="U1", reason="we go on", at=live.clock.now())
+    assert await watch.check() == []
+    assert (
+        harm_since(recorded, hypothesis(), now=live.clock.now(), resumed_at=live.clock.now() - timedelta(weeks=30)) > 20
+    )
+
+
+async def test_the_watch_checks_at_start_after_each_triage_and_survives_a_failure(store):
+    live = Live(store, hypothesis())
+    checks = []
+
+    class Counting(CutlineWatch):
+        async def check(self):
+            checks.append(1)
+            if len(checks) == 1:
+                raise RuntimeError("the store is busy")
+            return []
+
+    class Still(ManualClock):
+        async def sleep(self, seconds):
+            assert seconds == 86400
+            await asyncio.Event().wait()
+
+    watch = Counting(store, "W", Still(START), live.made, Box(), told_in)
+    loop = asyncio.ensure_future(watch.run())
+    for expected in (1, 2, 3):
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert len(checks) == expected
+        watch.triage_recorded()
+    loop.cancel()

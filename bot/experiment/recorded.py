@@ -1,0 +1,121 @@
+"""What was recorded of a running experiment, as the rows of its analysis. The report and the cutlines read it here."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from bot.experiment.cutlines import TriageFigures, Vote
+from bot.experiment.hypothesis import Hypothesis
+from bot.experiment.live import Assignment, read_assignments
+from bot.experiment.rollout import left_out, stratum_of
+from bot.experiment.schedule import starts_at
+from bot.experiment.units import Row
+from bot.store import Row as StoreRow
+from bot.store import Store
+from bot.store.values import to_text, to_time
+
+BASELINE = timedelta(weeks=13)
+"""How far before the start the baseline reaches."""
+BY_ITSELF = "integration"
+"""`said_by` of a resolution that no person made."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """The rows of an experiment and of its baseline, with the numbers that the assignment took."""
+
+    rows: tuple[Row, ...] = ()
+    baseline: tuple[Row, ...] = ()
+    ordinals: Mapping[str, int] = field(default_factory=dict)
+
+
+async def read_recorded(store: Store, workspace_id: str, hypothesis: Hypothesis, until: datetime) -> Recorded:
+    """Incidents of assigned units, and every incident of the 13 weeks before the start as the baseline."""
+    assigned = {one.unit_id: one for one in await read_assignments(store, workspace_id, hypothesis.name)}
+    start = starts_at(hypothesis)
+    incidents = await store.query(
+        "SELECT id, unit_id, service, first_severity, triggered_at, mitigated_at, resolved_at FROM incidents"
+        " WHERE workspace_id = :w AND triggered_at >= :since AND triggered_at <= :until ORDER BY triggered_at, id",
+        {"w": workspace_id, "since": to_text(start - BASELINE), "until": to_text(until)},
+    )
+    alone = await resolved_by_itself(store, workspace_id, start - BASELINE)
+    rows, baseline = [], []
+    for incident in incidents:
+        found = assigned.get(incident["unit_id"] or incident["id"])
+        if found is not None:
+            rows.append(_row(incident, hypothesis, found, alone))
+        elif to_time(incident["triggered_at"]) < start:
+            baseline.append(_row(incident, hypothesis, None, alone))
+    return Recorded(tuple(rows), tuple(baseline), {one.unit_id: one.ordinal for one in assigned.values()})
+
+
+def why_left_out(incident: StoreRow, hypothesis: Hypothesis, alone: frozenset[str]) -> str:
+    """Why the outcome of an incident is not counted; "" when it is.
+
+    Merging changes cards, never units: a merged incident counts. Nothing that is stored says that an incident was a
+    test or a duplicate, so those two rules leave out nothing.
+    """
+    return left_out(hypothesis, is_test=False, is_duplicate=False, auto_resolved=incident["id"] in alone)
+
+
+async def resolved_by_itself(store: Store, workspace_id: str, since: datetime) -> frozenset[str]:
+    """Incidents whose last resolution was said by an integration and by no person."""
+    rows = await store.query(
+        "SELECT incident_id, said_by FROM incident_times WHERE workspace_id = :w AND kind = 'resolved' AND at >= :since"
+        " ORDER BY incident_id, at",
+        {"w": workspace_id, "since": to_text(since)},
+    )
+    last = {row["incident_id"]: row["said_by"] or "" for row in rows}
+    return frozenset(incident for incident, said_by in last.items() if said_by == BY_ITSELF)
+
+
+def _row(incident: StoreRow, hypothesis: Hypothesis, found: Assignment | None, alone: frozenset[str]) -> Row:
+    ended = incident["resolved_at"]
+    if hypothesis.primary_metric == "time_to_mitigate":
+        ended = incident["mitigated_at"] or ended
+    service = incident["service"]
+    stratum = stratum_of(hypothesis, severity=incident["first_severity"], service=service)
+    return Row(
+        incident_id=incident["id"],
+        stratum=found.stratum if found else stratum,
+        service=service or "",
+        arm=found.arm if found else "",
+        triggered_at=to_time(incident["triggered_at"]),
+        resolved_at=to_time(ended) if ended else None,
+        storm_id=incident["unit_id"] or incident["id"],
+        left_out=why_left_out(incident, hypothesis, alone),
+    )
+
+
+async def read_figures(
+    store: Store, workspace_id: str, hypothesis: Hypothesis, since: datetime
+) -> tuple[list[TriageFigures], list[Vote]]:
+    """Triages of the experiment whose arm has a model, and the votes on their cards, from `since` on.
+
+    What a person overrode is not among them: the line is about what the arm shows by itself.
+    """
+    key = {"w": workspace_id, "e": hypothesis.name, "since": to_text(since)}
+    model = "t.workspace_id = :w AND t.experiment = :e AND t.arm LIKE 'facts+summary%' AND t.reason <> 'override'"
+    triages = await store.query(
+        f"SELECT t.started_at, t.outcome, t.cost_usd, t.timings FROM triages t WHERE {model}"  # noqa: S608 - fixed words
+        " AND t.recorded_at IS NOT NULL AND t.started_at >= :since ORDER BY t.started_at",
+        key,
+    )
+    votes = await store.query(
+        "SELECT v.at, v.vote FROM votes v WHERE v.workspace_id = :w AND v.at >= :since AND v.incident_id IN"  # noqa: S608
+        f" (SELECT t.incident_id FROM triages t WHERE {model}) ORDER BY v.at",
+        key,
+    )
+    figures = [
+        TriageFigures(
+            to_time(row["started_at"]),
+            row["outcome"] or "off",
+            row["cost_usd"],
+            json.loads(row["timings"] or "{}").get("first_post_seconds"),
+        )
+        for row in triages
+    ]
+    return figures, [Vote(to_time(row["at"]), row["vote"] == "helpful") for row in votes]

@@ -1,0 +1,243 @@
+"""The weekly report goes out: once per week, also when the process was down, and for the readers of its channel.
+
+What was sent is remembered in `notices`. The message is written before that, under a target of its own; so a process
+that dies between the two writes the same message again, which is an edit and no second post.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, time
+from typing import Any, Protocol
+from zoneinfo import ZoneInfo
+
+from bot.cards.render import Form
+from bot.clock import Clock
+from bot.experiment.live import LiveExperiments, started_key
+from bot.experiment.schedule import starts_at
+from bot.experiment.units import WEEK, look_at_or_before
+from bot.report.build import HIDDEN_CHANGE, LOOK_WITHIN, build
+from bot.report.material import NOT_MAPPED, read_material
+from bot.report.model import WeeklyReport
+from bot.report.rows import LabelRow, Material, TriageRow
+from bot.report.slack import Message, classic, modern
+from bot.report.weeks import Week, unsent
+from bot.store import Store, Transaction
+from bot.store.values import to_text, to_time
+from bot.trust.audience import Audience, AudienceUnknown, may_all_read
+from integrations.records import Readers
+
+log = logging.getLogger(__name__)
+
+NOT_BEFORE = time(9)
+"""Local time on Monday: nobody is woken by a report."""
+AUDIENCE_SECONDS = 10.0
+SINCE = "report:since"
+
+
+class ReportBox(Protocol):
+    """The outbox, as a report needs it."""
+
+    async def say(
+        self,
+        target: str,
+        channel: str,
+        text: str,
+        blocks: Sequence[Mapping[str, Any]],
+        *,
+        simpler: Sequence[Mapping[str, Any]] = (),
+    ) -> int: ...
+
+    async def form(self) -> Form: ...
+
+
+class Readership(Protocol):
+    """Who reads a channel now (the directory cache)."""
+
+    async def audience(self, channel_id: str, deadline_seconds: float = 0.5) -> Audience | AudienceUnknown: ...
+
+
+class WeeklyReports:
+    """One workspace's weekly reports. `send_due` is called by the clock, and sends what is due and not out."""
+
+    def __init__(
+        self,
+        store: Store,
+        workspace_id: str,
+        clock: Clock,
+        zone: ZoneInfo,
+        *,
+        outbox: ReportBox,
+        directory: Readership,
+        channel: Callable[[], Awaitable[str]],
+        incident_readers: Callable[[str, str], Readers],
+        change_readers: Callable[[str], Readers],
+        experiments: LiveExperiments,
+    ) -> None:
+        """`channel()` is the report's channel by id. `incident_readers(source, service)` and `change_readers(service)`
+        are who may read of an incident of that service, and of a change to it."""
+        self._store = store
+        self._workspace_id = workspace_id
+        self._clock = clock
+        self._zone = zone
+        self._outbox = outbox
+        self._directory = directory
+        self._channel = channel
+        self._incident_readers = incident_readers
+        self._change_readers = change_readers
+        self._experiments = experiments
+
+    async def send_due(self) -> list[str]:
+        """Send the report of every complete week that is due and was not sent; returns their names, oldest first."""
+        now = self._clock.now()
+        since = await self._since(now)
+        sent = await self._sent()
+        due = [week for week in unsent(sent, since=since, now=now, zone=self._zone) if self.due_at(week) <= now]
+        earlier = next(reversed(sent.values()), "")
+        for week in due:
+            await self._send(week, earlier)
+        return [week.name for week in due]
+
+    def due_at(self, week: Week) -> datetime:
+        """Monday morning after it, or when the experiment's look that belongs to it has come, if that is later."""
+        ends = week.ends_at(self._zone)
+        morning = datetime.combine(ends.astimezone(self._zone).date(), NOT_BEFORE, self._zone).astimezone(ends.tzinfo)
+        hypothesis = self._experiments.reported(ends)
+        if hypothesis is None:
+            return morning
+        start = starts_at(hypothesis)
+        look = start + look_at_or_before(ends + LOOK_WITHIN, start) * WEEK
+        return max(morning, look) if look > ends else morning
+
+    async def report(self, week: Week, channel: str) -> WeeklyReport:
+        """The report of a week as the readers of this channel may see it."""
+        return await self._report(week, channel, "", self._clock.now())
+
+    async def _send(self, week: Week, earlier_zone: str) -> None:
+        now = self._clock.now()
+        channel = await self._channel()
+        report = await self._report(week, channel, earlier_zone, now)
+        simple = _without_buttons(classic(report))
+        if await self._outbox.form() == "modern":
+            newer = _without_buttons(modern(report))
+            await self._outbox.say(
+                f"report:{week.name}", channel, newer.text, newer.blocks, simpler=simple.blocks
+            )  # fmt: skip
+        else:
+            await self._outbox.say(f"report:{week.name}", channel, simple.text, simple.blocks)
+        await self._store.transaction(lambda tx: self._remember(tx, week, channel, report, now))
+        log.info("the report of %s is on its way", week.name)
+
+    async def _report(self, week: Week, channel: str, earlier_zone: str, now: datetime) -> WeeklyReport:
+        until = week.ends_at(self._zone) + LOOK_WITHIN
+        material = await read_material(
+            self._store, self._workspace_id, until, hidden_services=frozenset(), experiments=self._experiments
+        )
+        material = await self._permitted(replace(material, earlier_zone=earlier_zone), channel)
+        return await asyncio.to_thread(build, material, week, self._zone, now=now)
+
+    # --- who may read what --------------------------------------------------------------------------------------
+
+    async def _permitted(self, material: Material, channel: str) -> Material:
+        """The material with the names veiled that not every reader of the channel may see; every count stays.
+
+        Where it cannot be said who reads the channel, every name is veiled.
+        """
+        audience = await self._directory.audience(channel, AUDIENCE_SECONDS)
+
+        def may_read(readers: Readers) -> bool:
+            return not isinstance(audience, AudienceUnknown) and may_all_read(audience, readers)
+
+        rows = await self._store.query(
+            "SELECT DISTINCT source, service FROM incidents WHERE workspace_id = :w AND service IS NOT NULL",
+            {"w": self._workspace_id},
+        )
+        readers: dict[str, Readers] = {}
+        for row in rows:
+            found = self._incident_readers(row["source"], row["service"])
+            readers[row["service"]] = found.narrowed(readers.get(row["service"]))
+        named = {suspect.service for triage in material.triages for suspect in triage.suspects}
+        named |= {label.service for label in material.labels if label.service}
+        for service in named - readers.keys() - {NOT_MAPPED}:
+            readers[service] = self._change_readers(service)
+        hidden = frozenset(service for service, found in readers.items() if not may_read(found))
+        changes = {service: may_read(self._change_readers(service)) for service in named}
+        return replace(without_changes(material, changes), hidden_services=hidden)
+
+    # --- what was sent ------------------------------------------------------------------------------------------
+
+    async def _since(self, now: datetime) -> datetime:
+        """Since when there are reports: the first time that this ran. Nothing older is reported by itself."""
+        row = {
+            "workspace_id": self._workspace_id, "id": SINCE, "kind": "cursor", "detail": {"at": to_text(now)},
+            "created_at": now,
+        }  # fmt: skip
+        await self._store.insert("notices", [row], ignore=True)
+        (known,) = await self._store.query(
+            "SELECT created_at FROM notices WHERE workspace_id = :w AND id = :i", {"w": self._workspace_id, "i": SINCE}
+        )
+        return to_time(known["created_at"])
+
+    async def _sent(self) -> dict[str, str]:
+        """By week, the time zone of its report; in the order in which they were sent."""
+        rows = await self._store.query(
+            "SELECT id, detail FROM notices WHERE workspace_id = :w AND kind = 'report' ORDER BY created_at, id",
+            {"w": self._workspace_id},
+        )
+        return {row["id"].removeprefix("report:"): str(json.loads(row["detail"]).get("zone", "")) for row in rows}
+
+    def _remember(self, tx: Transaction, week: Week, channel: str, report: WeeklyReport, now: datetime) -> None:
+        part = report.experiment
+        row = {
+            "workspace_id": self._workspace_id, "id": f"report:{week.name}", "kind": "report", "created_at": now,
+            "detail": {"channel": channel, "zone": self._zone.key, "verdict": part.verdict if part else None},
+        }  # fmt: skip
+        tx.insert("notices", [row], ignore=True)
+        if part is None or part.verdict not in ("faster", "slower") or part.looked_at is None:
+            return
+        key = {"w": self._workspace_id, "i": started_key(part.name)}
+        rows = tx.query("SELECT detail FROM notices WHERE workspace_id = :w AND id = :i", key)
+        detail = json.loads(rows[0]["detail"]) if rows else {}
+        if rows and "given" not in detail:  # the first verdict stays, whatever is corrected later
+            detail["given"] = {
+                "verdict": part.verdict, "look": part.look, "at": to_text(part.looked_at),
+                "data_sha256": part.data_sha256,
+            }  # fmt: skip
+            tx.upsert("notices", [{"workspace_id": self._workspace_id, "id": key["i"], "detail": detail}])
+
+
+def _without_buttons(message: Message) -> Message:
+    """No door answers the report's buttons yet, and a button that does nothing is worse than none."""
+    return Message(message.text, [block for block in message.blocks if block["type"] != "actions"])
+
+
+def without_changes(material: Material, readable: Mapping[str, bool]) -> Material:
+    """The material without the names of changes that not every reader may see; a label keeps its match.
+
+    readable: by service, whether changes to it may be named.
+    """
+    names: dict[tuple[str, str], str] = {}
+
+    def of(triage: TriageRow) -> TriageRow:
+        suspects = []
+        for i, suspect in enumerate(triage.suspects, 1):
+            if not readable.get(suspect.service, False):
+                names[triage.incident_id, suspect.change_id] = f"{HIDDEN_CHANGE} {i}"
+                suspect = replace(suspect, change_id=f"{HIDDEN_CHANGE} {i}")
+            suspects.append(suspect)
+        return replace(triage, suspects=tuple(suspects))
+
+    def label(one: LabelRow) -> LabelRow:
+        known = names.get((one.incident_id, one.change_id))
+        if known is None and one.change_id and not readable.get(one.service, False):
+            known = HIDDEN_CHANGE
+        return one if known is None else replace(one, change_id=known)
+
+    triages = tuple(map(of, material.triages))
+    return replace(material, triages=triages, labels=tuple(map(label, material.labels)))
+
+
