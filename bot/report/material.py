@@ -117,9 +117,7 @@ def _given(told: Any) -> Given | None:
     """The verdict that a report gave, as `weekly` wrote it down."""
     if not told:
         return None
-    return Given(
-        verdict=told["verdict"], look=told["look"], at=to_time(told["at"]), data_sha256=told["data_sha256"]
-    )
+    return Given(verdict=told["verdict"], look=told["look"], at=to_time(told["at"]), data_sha256=told["data_sha256"])
 
 
 @dataclass(frozen=True, slots=True)

@@ -239,5 +239,3 @@ def without_changes(material: Material, readable: Mapping[str, bool]) -> Materia
 
     triages = tuple(map(of, material.triages))
     return replace(material, triages=triages, labels=tuple(map(label, material.labels)))
-
-
