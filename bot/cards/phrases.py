@@ -50,7 +50,7 @@ def change_name(suspect: Suspect, item: CardEvidence | None) -> tuple[str, str, 
 def _own_words(summary: str, kind: str, service: str, commit: str) -> str:
     """A change's summary without what the sentence around it says already: kind, service, commit, environment."""
     rest = summary.strip()
-    known = [word for word in (kind, service) if word]
+    known = [word for word in (kind, service, f"to {service}" if service else "") if word]
     for _ in range(6):
         head = next((word for word in known if _begins(rest, word)), None)
         if head is None and commit and rest.casefold().startswith(commit.casefold()):

@@ -44,3 +44,10 @@ def test_money_keeps_two_digits(usd: float, shown: str) -> None:
 
 def test_a_headline_of_ours_is_put_into_the_past() -> None:
     assert words.past("38 % of requests fail and p95 is 4.9 s") == "38 % of requests failed and p95 was 4.9 s"
+
+
+def test_a_change_does_not_say_again_where_it_went():
+    from bot.cards.phrases import _own_words
+
+    summary = "Deploy ea0e5b5 to checkout-api: Move connection settings"
+    assert _own_words(summary, "deploy", "checkout-api", "ea0e5b5") == "Move connection settings"
