@@ -140,6 +140,11 @@ LEVELS: dict[str, tuple[str, str]] = {
 }
 
 
+SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 45.0, 60.0, 120.0)
+"""Bucket bounds of durations; the service levels of deploy/prometheus/rules.yml stand at 5 s and 20 s."""
+TOKENS = (16.0, 64.0, 256.0, 1024.0, 2048.0, 4096.0, 8192.0, 16384.0, 65536.0, 262144.0)
+
+
 @cache
 def counter(name: str) -> Counter:
     """The counter of this name; KeyError for a name that does not stand above."""
@@ -155,7 +160,10 @@ def histogram(name: str) -> Histogram:
     from opentelemetry import metrics
 
     unit, description = HISTOGRAMS[name]
-    return metrics.get_meter(SCOPE).create_histogram(name, unit, description)
+    bounds = SECONDS if unit == "s" else TOKENS
+    return metrics.get_meter(SCOPE).create_histogram(
+        name, unit, description, explicit_bucket_boundaries_advisory=bounds
+    )
 
 
 @cache

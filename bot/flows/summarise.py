@@ -62,7 +62,6 @@ class Summarise:
             span.set_attributes({telemetry.OUTCOME: outcome, telemetry.REASON: reason})
         if isinstance(answered.reply, Answer):  # a refusal has been recorded with its outcome already
             await self.gateway.conclude(incident.workspace_id, "triage", answered.reply.usage, outcome, reason)
-        telemetry.counter(telemetry.SUMMARIES).add(1, {telemetry.OUTCOME: outcome})
         return checked
 
 

@@ -29,6 +29,7 @@ from bot.flows.warm import WarmWorker, redact_and_rank
 from bot.incidents import topology
 from bot.incidents.book import Book, checked_of, incident_of
 from bot.incidents.routing import Routing
+from bot.model import transcript
 from bot.store.values import to_time
 from bot.triage.collect import Collector
 from bot.triage.permit import NOT_FOR_THIS_CHANNEL, Permitted, fallback_incident, permit, permit_ranked, permit_released
@@ -325,6 +326,8 @@ class TriageFlow:
         if isinstance(checked, Released):
             telemetry.counter(telemetry.SUMMARIES).add(1, {telemetry.OUTCOME: "superseded"})
             await self._book.write_triage(incident_id, n, {"outcome": "superseded", "outcome_reason": LATE_CHANGED})
+            workspace_id, call_id = self._book.workspace_id, checked.usage.call_id
+            await transcript.conclude(self._book.store, workspace_id, call_id, "superseded", LATE_CHANGED)
         return {}
 
     async def publish_summary(self, incident_id: str, n: int, checked: Released | Rejected) -> dict[str, Any]:

@@ -76,6 +76,7 @@ class Gateway:
         self._fallback = fallback
         self._cache = cached or cache.Cache(clock)
         self._attempts = Attempts(clock, self._limits, jitter or random.Random())
+        measures.begin_at_zero({pin.name for chain in pins.values() for pin in chain})
         self._guards: dict[str, Guards] = {}
         self._books: dict[str, asyncio.Task[None]] = {}
 
@@ -276,7 +277,7 @@ class Gateway:
         )
         reply = Refusal(ended.outcome, ended.reason, usage) if ended else Answer(done.text if done else "", usage)
         self._behind(usage.call_id, self._write_books(run, reply, usage))
-        measures.settled(call, usage)
+        measures.settled(call, run.pin, usage)
         return reply
 
     def _behind(self, call_id: str, books: Coroutine[Any, Any, None]) -> None:

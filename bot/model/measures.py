@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from opentelemetry import trace
 
 from bot import telemetry
@@ -50,10 +52,10 @@ def describe(span: trace.Span, call: ModelCall, pin: Pin, reply: Reply, seconds:
     )
 
 
-def settled(call: ModelCall, usage: Usage) -> None:
+def settled(call: ModelCall, pin: Pin, usage: Usage) -> None:
     """Money and tokens of one pin's part of a call."""
     labels = {telemetry.USE: call.use, telemetry.MODEL: usage.model, telemetry.PROMPT: usage.prompt}
-    telemetry.counter(telemetry.MODEL_COST).add(usage.cost_usd, labels)
+    telemetry.counter(telemetry.MODEL_COST).add(usage.cost_usd, {**labels, telemetry.SERVER: pin.host})
     for kind, count in (("input", usage.tokens_in), ("output", usage.tokens_out), ("cached", usage.tokens_cached)):
         telemetry.histogram(telemetry.MODEL_TOKENS).record(count, {**labels, telemetry.TOKEN_TYPE: kind})
 
@@ -65,3 +67,11 @@ def watch_fingerprint(guards: Guards, pin: Pin, done: Completion) -> None:
         if before and before != done.fingerprint:
             guards.fingerprint_changes += 1
             telemetry.counter(telemetry.FINGERPRINT_CHANGES).add(1, {telemetry.MODEL: pin.name})
+
+
+def begin_at_zero(models: Iterable[str]) -> None:
+    """Counters of rare events exist from the start: Prometheus sees no increase in a series that begins at 1."""
+    for scope in ("day", "month", "use", "team"):
+        telemetry.counter(telemetry.SPEND_WARNINGS).add(0, {telemetry.REASON: scope})
+    for model in models:
+        telemetry.counter(telemetry.FINGERPRINT_CHANGES).add(0, {telemetry.MODEL: model})

@@ -12,6 +12,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+from bot import telemetry
 from bot.store import Transaction
 
 CALLS_PER_STEP = 2
@@ -215,7 +216,8 @@ def _notice(tx: Transaction, workspace_id: str, scope: str, usd: float, ceiling:
         "detail": detail,
         "created_at": now,
     }
-    tx.insert("notices", [row], ignore=True)
+    if tx.insert("notices", [row], ignore=True):
+        telemetry.counter(telemetry.SPEND_WARNINGS).add(1, {telemetry.REASON: scope.partition(":")[0]})
 
 
 def _words(scope: str) -> str:
