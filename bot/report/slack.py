@@ -24,6 +24,8 @@ _NOTE = (
 )
 _HEAD = ("arm", "incidents", "MTTA", "median", "mean (MTTR)", "p90", "restricted mean")
 
+_NARROW = ("arm", "n", "MTTA", "median", "MTTR", "p90", "restricted")
+
 
 @dataclass(frozen=True, slots=True)
 class Message:
@@ -52,7 +54,8 @@ def modern(report: WeeklyReport, *, page_url: str | None = None) -> Message:
 
 def classic(report: WeeklyReport, *, page_url: str | None = None, picture: Mapping[str, Any] | None = None) -> Message:
     """Without the newer kinds. picture: `{"slack_file": {"id": …}}` or `{"image_url": …}` of the weekly chart."""
-    table = _table(report)
+    # The narrow heads keep a line whole at the width of a laptop's channel.
+    table = [_NARROW, *_table(report)[1:]]
     widths = [max(len(row[i]) for row in table) for i in range(len(table[0]))]
     drawn = "\n".join("  ".join(v.ljust(w) for v, w in zip(row, widths, strict=True)).rstrip() for row in table)
     blocks: list[Block] = [
