@@ -104,7 +104,8 @@ class _Backtracking:
         # "Anything on the line" and long names are bounded here, so that a line of many beginnings of a match is not
         # walked to its end once for each of them.
         source = source.replace(rb"[^\n\x00]*?", rb"[^\n\x00]{0,1000}?").replace(b"]*+", b"]{0,400}+")
-        self._compiled = re.compile(source)
+        # RE2's white space has no vertical tab. Patterns name it inside brackets only.
+        self._compiled = re.compile(source.replace(rb"\s", rb" \t\n\f\r"))
 
     def spans(self, text: bytes) -> Iterator[Spans]:
         return (found.regs for found in self._compiled.finditer(text))
