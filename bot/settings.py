@@ -242,6 +242,7 @@ class TimeoutsSection(Section):
     people_hours: float = Field(default=24, gt=0)
     membership_minutes: float = Field(default=15, gt=0)
     model_seconds: float = Field(default=45, gt=0)
+    model_attempt_seconds: float = Field(default=20, gt=0)
     poll_seconds: float = Field(default=10, gt=0)
     reconcile_seconds: float = Field(default=300, gt=0)
     recheck_seconds: float = Field(default=3600, gt=0)

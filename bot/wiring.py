@@ -563,7 +563,10 @@ async def build_gateway(
             month_usd=file.budget.usd_per_month,
             team_month_usd={n: t.usd_per_month for n, t in file.teams.items() if t.usd_per_month is not None},
         ),
-        limits=GatewayLimits(transcripts_kept=timedelta(days=file.retention.transcripts_days)),
+        limits=GatewayLimits(
+            attempt_seconds=file.timeouts.model_attempt_seconds,
+            transcripts_kept=timedelta(days=file.retention.transcripts_days),
+        ),
         redact=lambda text: redactor.redact(text).text,
     )  # fmt: skip
     stack.push_async_callback(gateway.aclose)

@@ -35,6 +35,7 @@ def settings(urls: Mapping[str, str], *, channel: str = "#incidents", model_seco
         "[timeouts]  # everything shares one small machine here",
         "permit_seconds = 5",
         f"model_seconds = {model_seconds:g}",
+        f"model_attempt_seconds = {model_seconds * 0.9:g}",
         "[severity]",
         "P1 = 1",
         "P2 = 2",
