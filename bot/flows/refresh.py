@@ -89,7 +89,8 @@ class RefreshFlow:
         found = await self._parts.book.ranked(incident_id)
         if found is None:
             return fallback
-        readers = [item.readers for item in found[0].evidence] + [self._parts.collector.alert_readers(incident)]
+        readers = [item.readers for item in found[0].evidence]
+        readers += [found[0].basis, self._parts.collector.alert_readers(incident)]
         group = Audience.of([NOTE_READERS], self._parts.clock.now())
         if found[0].fallback is not None or not all(may_all_read(group, one) for one in readers):
             return fallback

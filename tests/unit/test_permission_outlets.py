@@ -190,3 +190,19 @@ def test_no_reader_of_any_outlet_finds_what_they_may_not_read(drawn: tuple[World
 @given(worlds())
 def test_five_hundred_worlds(drawn: tuple[World, str]) -> None:
     asyncio.run(look(*drawn))
+
+
+async def test_a_note_is_for_the_readers_of_all_that_was_looked_at() -> None:
+    """Everybody in PagerDuty may read the alert and the item, and not the calls that were looked at beside."""
+    world = open_world()
+    world.alert_readers = Readers.of(["world"])
+    world.things = [Thing("runbook", Readers.of(["world"]), "canaryaaa")]
+    told = Stage(world)
+    await told.triage()
+    assert "Sitrep cannot reach Slack. SEV2 checkout" in await told.note()
+    world.things.append(Thing("edge", OPEN, "canarybbb"))
+    untold = Stage(world)
+    await untold.triage()
+    assert "Sitrep cannot reach Slack. SEV2 P1 since" in await untold.note()
+    for stage in (told, untold):
+        await stage.close()
