@@ -53,7 +53,10 @@ def command(
         )
     redactor = Redactor([secrets.token_bytes(32)])
     readers = bundle.readers("alerts", incident.service)
-    done = asyncio.run(_run(bundle, audience, readers, redactor))
+    from rich.console import Console
+
+    with Console(stderr=True).status(f"replaying {incident.id}"):  # draws on a terminal, nothing in a pipe
+        done = asyncio.run(_run(bundle, audience, readers, redactor))
     if html is not None:
         from bot.cards.page import page
 
@@ -61,8 +64,6 @@ def command(
     if as_json:
         click.echo(json.dumps(to_json(done, render(done.card, "classic").blocks), ensure_ascii=False, indent=1))
     elif html is None:
-        from rich.console import Console
-
         from bot.cards.terminal import draw
 
         Console().print(draw(render(done.card, "classic").blocks))

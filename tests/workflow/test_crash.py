@@ -242,3 +242,15 @@ def test_a_workflow_of_another_engine_version_is_adopted_and_finished(case):
     case.write("UPDATE workflow_status SET application_version = 'older'", database="engine.db")
     case.start()
     check(case, "gather.after")
+
+
+@pytest.mark.slow
+def test_a_workflow_that_was_edited_between_kill_and_restart_is_reported_and_the_alert_is_posted(case):
+    case.start("gather.after")
+    case.wait_killed()
+    case.start(VICTIM_EDITED="1")
+    case.wait_for(SET_ASIDE, 90)
+    case.wait_for(CARD_OUT)
+    assert "was set aside" in case.said()
+    case.stop()
+    assert len(case.cards()) == 1

@@ -39,6 +39,24 @@ def _soon() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def edit_the_workflow() -> None:
+    """The same engine version with one step more at the beginning: what an upgrade must never do silently."""
+    from bot.flows.triage import TriageFlow
+
+    as_it_was = TriageFlow.run
+
+    async def edited(self, steps, incident_id, n):  # type: ignore[no-untyped-def]
+        async def nothing() -> dict[str, str]:
+            return {}
+
+        await steps.run("a.new.step", nothing)
+        return await as_it_was(self, steps, incident_id, n)
+
+    TriageFlow.run = edited  # type: ignore[method-assign]
+
+
 if __name__ == "__main__":
+    if os.environ.get("VICTIM_EDITED"):
+        edit_the_workflow()
     logging.basicConfig(level="INFO")
     asyncio.run(serve(load(), checkpoint=checkpoint))
