@@ -20,7 +20,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "report": ("bot.cli.report", "the weekly report: how long incidents took, per arm"),
     "replay": ("bot.cli.replay", "run a recorded incident offline and draw its card"),
     "db": ("bot.cli.db", "migrate the database"),
-    "experiment": ("bot.cli.experiment", "does it shorten incidents? analyse, baseline, simulate"),
+    "experiment": ("bot.cli.experiment", "does it shorten incidents? analyse, baseline, simulate, pause, resume"),
     "eval": ("bot.cli.eval", "measure one room against labelled cases"),
     "permissions": ("bot.cli.permissions", "who may read what, and by which rule"),
     "alerts": ("bot.cli.alerts", "read what a monitoring system sends as alerts"),

@@ -1,4 +1,4 @@
-"""`sitrep experiment analyse|baseline|simulate`: does it shorten incidents, and could this team ever know?"""
+"""`sitrep experiment`: does it shorten incidents, could this team ever know, and what a person does while one runs."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal, cast
 
 import click
 
+from bot.cli import experiment_live
 from bot.errors import ConfigurationError
 from bot.experiment.units import Rows, instant, read_csv
 
@@ -35,6 +36,10 @@ class Instant(click.ParamType[datetime]):
 @click.group(name="experiment")
 def command() -> None:
     """The experiment: does it shorten incidents?"""
+
+
+for _live in (experiment_live.pause, experiment_live.resume, experiment_live.status):
+    command.add_command(_live)
 
 
 @command.command()

@@ -1,0 +1,119 @@
+"""`sitrep experiment pause|resume|status`: what a person does with the experiment that runs, at the shell."""
+
+from __future__ import annotations
+
+import asyncio
+import getpass
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, TypeVar
+
+import click
+
+from bot.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from bot.experiment.live import LiveExperiments
+    from bot.settings import Settings
+    from bot.store.sqlite import SqliteStore
+
+T = TypeVar("T")
+
+
+@click.command()
+@click.argument("name", required=False)
+@click.option("--reason", required=True, help="Stands in the report and in the audit trail.")
+@click.option("--by", default="", help="Who pauses; default: the user of this shell.")
+def pause(name: str | None, reason: str, by: str) -> None:
+    """Pause the model for the experiment NAME; without a name, every summary. The facts cards stay."""
+
+    async def work(settings: Settings, store: SqliteStore, live: LiveExperiments) -> bool:
+        from bot.clock import SystemClock
+        from bot.experiment.pauses import pause as write
+
+        made = await write(
+            store, settings.file.workspace, experiment=_known(settings, name), by=by or _user(), reason=reason,
+            at=SystemClock().now(),
+        )  # fmt: skip
+        return made is not None
+
+    what = name or "every summary"
+    click.echo(f"paused: {what}" if _run(work) else f"{what} is paused already; nothing was changed")
+
+
+@click.command()
+@click.argument("name", required=False)
+@click.option("--reason", required=True, help="Stands in the audit trail.")
+@click.option("--by", default="", help="Who resumes; default: the user of this shell.")
+def resume(name: str | None, reason: str, by: str) -> None:
+    """End the pause of the experiment NAME; without a name, the pause of every summary."""
+
+    async def work(settings: Settings, store: SqliteStore, live: LiveExperiments) -> int:
+        from bot.clock import SystemClock
+        from bot.experiment.pauses import resume as write
+
+        ended = await write(
+            store, settings.file.workspace, experiment=_known(settings, name), by=by or _user(), reason=reason,
+            at=SystemClock().now(),
+        )  # fmt: skip
+        return len(ended)
+
+    what = name or "every summary"
+    click.echo(f"resumed: {what}" if _run(work) else f"{what} was not paused; nothing was changed")
+
+
+@click.command()
+def status() -> None:
+    """Which experiment runs, how many units it has, and whether it is paused. No arm and no seed is told."""
+
+    async def work(settings: Settings, store: SqliteStore, live: LiveExperiments) -> list[str]:
+        from bot.clock import SystemClock
+        from bot.experiment.live import read_assignments
+        from bot.experiment.pauses import read_pauses
+        from bot.experiment.schedule import ends_at, starts_at
+
+        now, lines = SystemClock().now(), []
+        running = live.running(now)
+        for one in settings.experiments:
+            units = await read_assignments(store, settings.file.workspace, one.name)
+            end = ends_at(one)
+            until = f" to {end:%Y-%m-%d}" if end else ", without an end"
+            state = "runs" if one is running else ("is over" if end and end <= now else "has not begun")
+            lines.append(f"{one.name}: {one.contrast}; {state} ({starts_at(one):%Y-%m-%d}{until}); {len(units)} units")
+            lines.append(f"  hypothesis {one.sha256}")
+        for held in await read_pauses(store, settings.file.workspace, running.name if running else None):
+            lines.append(f"  {held.told}")
+        return lines or ["no experiment: there is no experiments/<name>.toml beside sitrep.toml"]
+
+    click.echo("\n".join(_run(work)))
+
+
+def _run(work: Callable[[Settings, SqliteStore, LiveExperiments], Awaitable[T]]) -> T:
+    from bot.clock import SystemClock
+    from bot.settings import load
+    from bot.store.sqlite import SqliteStore
+    from bot.wiring import experiments_of
+
+    settings = load()
+
+    async def inside() -> T:
+        store = SqliteStore.open(settings.home / "sitrep.db")
+        try:
+            return await work(settings, store, await experiments_of(settings, store, SystemClock()))
+        finally:
+            await store.close()
+
+    return asyncio.run(inside())
+
+
+def _known(settings: Settings, name: str | None) -> str | None:
+    names = [one.name for one in settings.experiments]
+    if name is not None and name not in names:
+        raise ConfigurationError(
+            [f"no experiment {name!r}; there is {', '.join(names) or 'none'} in experiments/ beside sitrep.toml"]
+        )
+    return name
+
+
+def _user() -> str:
+    """The shell's user: whoever can write the database may pause; the audit trail says who it was."""
+    return f"shell:{getpass.getuser()}"
