@@ -56,6 +56,9 @@ class RefreshFlow:
         alerts = max(before.alerts_in_storm, await parts.book.alerts_of(incident_id))
         current = before.model_copy(update={"incident": incident, "alerts_in_storm": alerts})
         permitted = permit_ranked(current, audience, parts.collector.alert_readers(incident), parts.clock.now())
+        if row["merged_into"] is not None:
+            merged = f"merged into {row['merged_into']}, whose card goes on"
+            permitted = permitted.model_copy(update={"notices": (merged, *permitted.notices)})
         shown = permit_released(checked, before, permitted)
         transform = partial(self._state, permitted, shown, len(permitted.evidence) < len(before.evidence))
         return await parts.cards.change(target_of(incident_id), channel, transform, permitted_at=permitted.permitted_at)

@@ -11,6 +11,7 @@ another system owns gets alerts as evidence; they say nothing about its life.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -18,14 +19,12 @@ from typing import Any
 
 from bot.incidents.correlate import Correlator, Graph, Place, Rules, Storm
 from bot.incidents.lifecycle import TransitionKind
-from bot.incidents.regroup import merge_rows
+from bot.incidents.regroup import merge_rows, over_at, owned
 from bot.incidents.routing import Routing
 from bot.store import Row, Transaction
 from bot.store.values import to_time
 from integrations.records import Alert, IncidentFields
 
-OWNERS = frozenset({"pagerduty", "slack"})
-"""Sources of incidents whose life is theirs alone."""
 FORGOTTEN = timedelta(hours=24)
 """An alert that was not heard of for this long is over, whether its end was sent or not: it may begin anew."""
 FUTURE = timedelta(minutes=5)
@@ -50,11 +49,6 @@ def incident_id_of(workspace_id: str, delivery_key: str) -> str:
     """An id of our own: `A` and ten characters, the same whenever the same delivery is applied."""
     number = int.from_bytes(hashlib.sha256(f"{workspace_id}\n{delivery_key}".encode()).digest()[:8])
     return "A" + "".join(_CROCKFORD[(number >> shift) & 31] for shift in range(45, -1, -5))
-
-
-def owned(source: str) -> bool:
-    """Whether an incident of this source has a life of its own."""
-    return source in OWNERS
 
 
 class AlertBatch:
@@ -259,6 +253,14 @@ class AlertBatch:
             storm = storms[row["id"]] = Storm(row["id"], to_time(row["triggered_at"]), owned(row["source"]))
             if row["service"] is not None and storm.owned:
                 storm.add(Place(row["service"]), storm.opened_at)
+        for row in self._tx.query(
+            "SELECT a.incident_id, a.detail FROM incidents i JOIN audit a ON a.workspace_id = i.workspace_id"
+            " AND a.incident_id = i.id WHERE i.workspace_id = :w AND i.status != 'resolved' AND i.merged_into IS NULL"
+            " AND a.action = 'split'",
+            window,
+        ):
+            if row["incident_id"] in storms:
+                storms[row["incident_id"]].apart.add(str(json.loads(row["detail"]).get("from")))
         began = self._tx.query(
             "SELECT coalesce(i.merged_into, i.id) AS incident_id, a.service,"
             " CASE WHEN a.service IS NULL THEN a.source ELSE '' END AS sender,"
@@ -273,19 +275,6 @@ class AlertBatch:
                 for at in (row["first_at"], row["last_at"]):
                     known.add(Place(row["service"], row["sender"]), to_time(at))
         return storms.values()
-
-
-def over_at(tx: Transaction, workspace_id: str, incident_id: str) -> datetime | None:
-    """When the last alert of an incident, merged ones included, ended; None while one is open, or without alerts."""
-    group = (
-        " FROM alerts WHERE workspace_id = :w AND incident_id IN"
-        " (SELECT id FROM incidents WHERE workspace_id = :w AND (id = :i OR merged_into = :i))"
-    )
-    values = {"w": workspace_id, "i": incident_id}
-    if tx.query(f"SELECT 1 AS n {group} AND status IN ('firing', 'acknowledged') LIMIT 1", values):
-        return None
-    (row,) = tx.query(f"SELECT max(resolved_at) AS at {group}", values)
-    return to_time(row["at"]) if row["at"] else None
 
 
 def _goes_on(part: Row, at: datetime) -> bool:

@@ -50,6 +50,8 @@ class Storm:
     """Another system says how it goes on; it is never merged into another one."""
     places: dict[Place, tuple[datetime, datetime]] = field(default_factory=dict)
     """The first and the last start of an alert at each place."""
+    apart: set[str] = field(default_factory=set)
+    """Incidents that a person separated from this one: they are never merged again by an alert."""
 
     def add(self, place: Place, at: datetime) -> None:
         first, last = self.places.get(place, (at, at))
@@ -60,6 +62,7 @@ class Storm:
             self.add(place, first)
             self.add(place, last)
         self.opened_at = min(self.opened_at, other.opened_at)
+        self.apart |= other.apart
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +98,12 @@ class Correlator:
         links = sorted(self._links(place, at), key=_preference)
         if not links:
             return Placement(None, self._alone(place))
-        best = links[0]
-        merged = tuple(link.storm.incident_id for link in links[1:] if not link.storm.owned)
+        nearest = min(links, key=_nearness)
+        one = [link for link in links if not _separated(link.storm, nearest.storm)]
+        best = one[0]
+        merged = tuple(
+            link.storm.incident_id for link in one[1:] if not (link.storm.owned or _separated(link.storm, best.storm))
+        )
         return Placement(best.storm.incident_id, self._because(best, place), merged)
 
     def add(self, storm: Storm) -> None:
@@ -184,6 +191,15 @@ def _preference(link: _Link) -> tuple[bool, int, datetime, str]:
     return (not storm.owned, len(link.path) if storm.owned else 0, storm.opened_at, storm.incident_id)
 
 
+def _nearness(link: _Link) -> tuple[bool, int, float, datetime, str]:
+    storm = link.storm
+    return (not storm.owned, len(link.path), link.seconds, storm.opened_at, storm.incident_id)
+
+
+def _separated(one: Storm, other: Storm) -> bool:
+    return other.incident_id in one.apart or one.incident_id in other.apart
+
+
 def _apart(at: datetime, began: tuple[datetime, datetime]) -> float:
     """Seconds to the span of time in which alerts began; 0 inside it."""
     first, last = began
@@ -203,6 +219,7 @@ class Member:
 
     incident_id: str
     merged_into: str | None = None
+    status: str = "triggered"
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,6 +240,8 @@ def merged(members: Sequence[Member], incident_id: str, into: str) -> Regrouped:
     source, target = (known[one].merged_into or one for one in (incident_id, into))
     if source == target:
         return Regrouped(refused=f"{incident_id} and {into} are one incident already.")
+    if known[target].status == "resolved" and known[source].status != "resolved":
+        return Regrouped(refused=f"{target} is resolved: merge it into {source}, which is open.")
     moved = [source, *(member.incident_id for member in members if member.merged_into == source)]
     return Regrouped(dict.fromkeys(moved, target))
 
@@ -235,3 +254,15 @@ def separated(members: Sequence[Member], incident_id: str) -> Regrouped:
     if known[incident_id].merged_into is None:
         return Regrouped(refused=f"{incident_id} is not merged into another incident.")
     return Regrouped({incident_id: None})
+
+
+def divided(services: Sequence[str | None], taken: Sequence[str]) -> str:
+    """Why the alerts of these services cannot become an incident of their own; empty when they can. `services`: of the
+    incident's alerts."""
+    absent = [name for name in taken if name not in services]
+    if not taken or absent:
+        named = ", ".join(repr(name) for name in absent) or "no service"
+        return f"No alert of this incident is about {named}."
+    if all(service in taken for service in services):
+        return "Every alert of this incident would move: there is nothing to split."
+    return ""

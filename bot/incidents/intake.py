@@ -19,9 +19,10 @@ from typing import Any
 from pydantic import ValidationError
 
 from bot.clock import Clock
-from bot.incidents.alerts import OWNERS, AlertBatch, Change
+from bot.incidents.alerts import AlertBatch, Change
 from bot.incidents.correlate import Rules
 from bot.incidents.lifecycle import TRANSITIONS, Life, Report, derive
+from bot.incidents.regroup import owned
 from bot.incidents.routing import Routing
 from bot.incidents.units import join_unit
 from bot.store import Row, Store, Transaction
@@ -234,7 +235,7 @@ class Drainer:
         elif before is not None and (change.reports or (change.severity or 5) < before["severity"]):
             life = derive(self._reports(tx, change.incident_id), to_time(before["first_signal_at"]))
             after = dict(before) | _life_columns(life)
-            if before["source"] not in OWNERS:
+            if not owned(before["source"]):
                 after["severity"] = min(before["severity"], change.severity or 5)
             after["updated_at"] = max(row["occurred_at"], before["updated_at"])
         else:

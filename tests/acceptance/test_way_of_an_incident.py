@@ -6,6 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
@@ -118,6 +119,43 @@ async def test_an_incident_from_its_webhook_to_the_report(
     assert (arm["incidents"], arm["resolved"]) == (1, 1)
     assert arm["mttr_median"] is not None
     assert report["quality"]["top1"]["whole"] == 1
+
+
+async def test_a_storm_of_alertmanagers_alerts_is_one_card_until_the_last_one_ends(
+    tmp_path, systems: Systems, slack: SlackThread
+) -> None:
+    environment = {**systems.environment(), **slack.environment(), "ALERTMANAGER_WEBHOOK_SECRETS": "am-secret"}
+    environment = {name: value for name, value in environment.items() if not name.startswith("PAGERDUTY_")}
+    toml = settings(systems.url) + '[sources.alertmanager]\nreaders = ["everyone"]\n'
+    bot = BotProcess(tmp_path / "home", environment, toml)
+    await bot.start()
+    channel = Channel(slack, bot)
+    began = datetime.now(UTC) - timedelta(seconds=20)
+    names = ["HighRequestErrorRate", "HighRequestLatency", "KubePodNotReady"]
+
+    async def deliver(status: str, *which: str) -> None:
+        ended = {"endsAt": datetime.now(UTC).isoformat()} if status == "resolved" else {}
+        alerts = [
+            {"status": status, "labels": {"alertname": name, "service": "checkout-api", "severity": "critical"},
+             "annotations": {"summary": f"{name} at checkout"}, "startsAt": began.isoformat(), **ended}
+            for name in which
+        ]  # fmt: skip
+        body = {"version": "4", "status": status, "alerts": alerts, "truncatedAlerts": 0}
+        async with httpx.AsyncClient(base_url=bot.url, trust_env=False) as client:
+            headers = {"Authorization": "Bearer am-secret"}
+            answer = await client.post("/webhooks/alertmanager", json=body, headers=headers)
+        assert answer.status_code == 202
+
+    await deliver("firing", *names[:2])
+    card = await channel.card_says("checkout-api", "2\\u00a0alerts in one storm")
+    assert "SEV2" in _text(card)
+    await deliver("firing", *names)
+    await channel.card_says("3\\u00a0alerts in one storm")
+    await deliver("resolved", *names[:2])
+    await deliver("resolved", names[2])
+    await channel.card_says("Resolved")
+    assert len(await channel.cards()) == 1
+    assert await bot.stop() == 0
 
 
 async def test_an_incident_whose_webhooks_never_come_is_found_by_the_poller(

@@ -21,7 +21,7 @@ from bot.incidents.alert_source import StoredAlerts
 from bot.incidents.book import Book, incident_of
 from bot.incidents.correlate import Correlator, Member, Place, Rules, merged, separated
 from bot.incidents.intake import BATCH, Drainer, store_signals
-from bot.incidents.regroup import merge, split
+from bot.incidents.regroup import merge, split, split_services
 from bot.incidents.routing import Routing
 from bot.settings import Match, SeverityTest
 from bot.store.sqlite import SqliteStore
@@ -180,6 +180,9 @@ def test_merging_points_everything_at_the_one_that_stands_and_a_split_undoes_one
     assert "No incident 'X'" in merged(members, "X", "A").refused
     assert separated(members, "C").merged_into == {"C": None}
     assert "not merged" in separated(members, "A").refused
+    over = [Member("A"), Member("B", status="resolved")]
+    assert "B is resolved: merge it into A" in merged(over, "A", "B").refused
+    assert merged(over, "B", "A").merged_into == {"B": "A"}
 
 
 # --- through the drainer ----------------------------------------------------------------------------------------------
@@ -369,6 +372,52 @@ async def test_merge_and_split_by_a_person_are_audited_and_leave_units_alone(ben
     assert [row["unit_id"] for row in await bench.incidents()] == [one["unit_id"], other["unit_id"]]
     audit = await bench.store.query("SELECT action, by FROM audit ORDER BY at")
     assert audit == [{"action": "merge", "by": "U1"}, {"action": "split", "by": "U1"}]
+
+
+async def test_a_persons_split_is_never_undone_by_an_alert(bench):
+    await bench.feed(*(alert(s, n, service=s) for n, s in enumerate(["db", "proxy", "cart"])))
+    older, younger = await bench.incidents()
+    assert younger["merged_into"] == older["id"]
+    await split(bench.store, "W", younger["id"], by="U1", reason="two causes", at=at(30))
+    await bench.feed(alert("more", 40, service="proxy"), alert("between", 41, service="front"))
+    assert [row["merged_into"] for row in await bench.incidents()] == [None, None]
+    parts = await bench.parts()
+    assert parts["more"]["incident_id"] == younger["id"], "the nearest of the two"
+    assert ("refresh", younger["id"]) in bench.started
+
+
+async def test_a_split_ends_what_only_the_other_ones_alerts_held_open(bench):
+    await bench.feed(*(alert(s, n, service=s) for n, s in enumerate(["db", "proxy", "cart"])))
+    await bench.feed(*(alert(s, n, service=s, status="resolved", now=90) for s, n in (("db", 0), ("cart", 2))))
+    older, younger = await bench.incidents()
+    assert (older["status"], younger["status"]) == ("triggered", "triggered")
+    await split(bench.store, "W", younger["id"], by="U1", reason="", at=at(100))
+    older, younger = await bench.incidents()
+    assert (older["status"], younger["status"]) == ("resolved", "triggered")
+    times = await bench.store.query("SELECT kind FROM incident_times WHERE incident_id = :i", {"i": older["id"]})
+    assert sorted(row["kind"] for row in times) == ["resolved", "triggered"]
+
+
+async def test_alerts_of_a_service_become_an_incident_of_their_own_in_the_same_unit(bench):
+    await bench.together(alert("a", service="db"), alert("b", 5, service="cart"), alert("c", 9, service="cart"))
+    row = await bench.one()
+    for services, why in ((["mail"], "'mail'"), ([], "no service"), (["db", "cart"], "nothing to split")):
+        new_id, refused = await split_services(bench.store, "W", row["id"], services, by="U1", reason="", at=at(20))
+        assert new_id is None
+        assert why in refused
+    new_id, refused = await split_services(bench.store, "W", row["id"], ["cart"], by="U1", reason="no", at=at(20))
+    assert refused == ""
+    await bench.drainer.drain()
+    old, new = await bench.incidents()
+    assert (new["id"], new["service"], new["status"], new["unit_id"]) == (new_id, "cart", "triggered", old["unit_id"])
+    assert new["triggered_at"][:19] == at(5).isoformat()[:19]
+    parts = await bench.parts()
+    assert [parts[key]["incident_id"] for key in "abc"] == [old["id"], new_id, new_id]
+    assert parts["b"]["reason"].startswith(f"split from {old['id']} by a person; before: ")
+    assert bench.started[-2:] == [("refresh", old["id"]), ("triage", new_id)]
+    await bench.feed(*(alert(key, n, service="cart", status="resolved", now=99) for key, n in (("b", 5), ("c", 9))))
+    old, new = await bench.incidents()
+    assert (old["status"], new["status"]) == ("triggered", "resolved")
 
 
 async def test_ten_thousand_alerts_in_a_minute_are_one_card_and_none_is_lost(bench):
