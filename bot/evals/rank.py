@@ -34,6 +34,7 @@ NEAR_RECENT = 0.15
     "--only", type=click.Choice(["changes"]), help="Take all telemetry away: a control for leaks in the data."
 )
 @click.option("--without", multiple=True, type=click.Choice(SOURCES), help="Take a source away; may be repeated.")
+@click.option("--across", is_flag=True, help="Every pair of healthy minutes as the baseline in turn; takes a minute.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(
     bundles: Path | None,
@@ -42,6 +43,7 @@ def command(
     fit: bool,
     only: str | None,
     without: tuple[str, ...],
+    across: bool,
     as_json: bool,
 ) -> None:
     """Rank labelled incidents and compare with the truth."""
@@ -54,7 +56,11 @@ def command(
     taken = ("traces", "logs", "metrics") if only == "changes" else without
     folders = bundle_folders(bundles or default_bundles())
     cases = run_cases(folders, Redactor([b"eval"]), weights, without=taken, baselines=baselines)
-    if only == "changes":
+    if across:
+        from bot.evals.rank_across import across as all_pairs
+
+        report(*all_pairs(cases, weights), [], as_json=as_json)
+    elif only == "changes":
         report(*only_changes(cases), as_json=as_json)
     else:
         report(*measure(cases, weights, fit=fit, judged_whole=not taken), as_json=as_json)

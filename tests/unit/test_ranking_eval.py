@@ -14,6 +14,7 @@ from click.testing import CliRunner
 
 from bot.cli import main, sitrep
 from bot.evals.rank import measure
+from bot.evals.rank_across import across
 from bot.evals.rank_cases import Case, bundle_folders, run_cases
 from bot.evals.rank_figures import auc, hit_rate, leak_control, place, reliability, wilson
 from bot.ranking.calibrate import combined, probabilities
@@ -83,6 +84,13 @@ def test_petshop_is_solved_from_metrics_and_the_call_graph(shared_data: pathlib.
     code, out = evaluated("--petshop", str(shared_data / "petshop"))
     assert code == 0
     assert len(out["cases"]) == 26
+
+
+def test_every_pair_of_healthy_minutes_is_normal_once(cases: list[Case]) -> None:
+    rows, totals = across(cases, shipped_weights())
+    assert [one["healthy"] for one in rows] == [["baseline 2023-01-30", "tt-none-2023-01-29-1447"]]
+    assert totals["service_top1"]["mean"] == 1.0
+    assert rows[0]["false_alarms_quiet"] is None
 
 
 def test_figures_change_when_a_label_does(cases: list[Case]) -> None:
