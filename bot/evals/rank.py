@@ -35,6 +35,9 @@ NEAR_RECENT = 0.15
 )
 @click.option("--without", multiple=True, type=click.Choice(SOURCES), help="Take a source away; may be repeated.")
 @click.option("--across", is_flag=True, help="Every pair of healthy minutes as the baseline in turn; takes a minute.")
+@click.option(
+    "--slow-code", is_flag=True, help="Made-up delays in the code of healthy minutes instead of the incidents."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(
     bundles: Path | None,
@@ -44,6 +47,7 @@ def command(
     only: str | None,
     without: tuple[str, ...],
     across: bool,
+    slow_code: bool,
     as_json: bool,
 ) -> None:
     """Rank labelled incidents and compare with the truth."""
@@ -60,6 +64,10 @@ def command(
         from bot.evals.rank_across import across as all_pairs
 
         report(*all_pairs(cases, weights), [], as_json=as_json)
+    elif slow_code:
+        from bot.evals.rank_slow import slow_code as made_up
+
+        report(*made_up(cases, weights), [], as_json=as_json)
     elif only == "changes":
         report(*only_changes(cases), as_json=as_json)
     else:

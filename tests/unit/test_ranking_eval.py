@@ -17,6 +17,7 @@ from bot.evals.rank import measure
 from bot.evals.rank_across import across
 from bot.evals.rank_cases import Case, bundle_folders, run_cases
 from bot.evals.rank_figures import auc, hit_rate, leak_control, place, reliability, wilson
+from bot.evals.rank_slow import slow_code, with_delay
 from bot.ranking.calibrate import combined, probabilities
 from bot.ranking.fit import Labelled, fit_weights
 from bot.ranking.weights import shipped_weights
@@ -91,6 +92,19 @@ def test_every_pair_of_healthy_minutes_is_normal_once(cases: list[Case]) -> None
     assert [one["healthy"] for one in rows] == [["baseline 2023-01-30", "tt-none-2023-01-29-1447"]]
     assert totals["service_top1"]["mean"] == 1.0
     assert rows[0]["false_alarms_quiet"] is None
+
+
+def test_slow_code_in_a_healthy_minute_is_found_with_all_that_waits_for_it(cases: list[Case]) -> None:
+    rows, totals = slow_code(cases, shipped_weights())
+    assert totals["cases"] == len(rows) == 48
+    assert totals["service_top1"] >= 0.8
+    told = next(one for one in cases if one.truth.service is None).examined.telemetry
+    operation = (told.spans[0].records[0].service, told.spans[0].records[0].name)
+    slower = with_delay(told, operation, 100)
+    before = {span.span_id: span for span in told.spans[0].records}
+    for span in slower.spans[0].records:
+        grown = (span.end_ns - span.start_ns) - (before[span.span_id].end_ns - before[span.span_id].start_ns)
+        assert grown >= (100_000_000 if (span.service, span.name) == operation else 0)
 
 
 def test_figures_change_when_a_label_does(cases: list[Case]) -> None:
