@@ -30,6 +30,7 @@ from bot.cards.outbox import Outbox, OutboxLimits
 from bot.clock import Clock, SystemClock
 from bot.errors import ConfigurationError, SitrepError
 from bot.experiment.live import LiveExperiments, seed_at
+from bot.experiment.switch import KillSwitch
 from bot.experiment.watch import CutlineWatch
 from bot.flows.audience import AudienceEvents
 from bot.flows.desk import IncidentDesk
@@ -710,7 +711,8 @@ async def build(settings: Settings, stack: AsyncExitStack, *, checkpoint: Checkp
     views = Views(parts, triage)
     desk = IncidentDesk(
         parts, views, directory, wake=drainer.wake, acknowledger=pagerduty, model=partial(_model_sentence, gateway),
-        waiting=outbox.waiting,
+        waiting=outbox.waiting, switch=KillSwitch(store, file.workspace, clock, experiments),
+        admins=frozenset(file.admins.groups),
     )  # fmt: skip
     routes, slack_loops = _slack_door(settings, slack, egress, desk, readers, outbox, clock, stack)
     web = create_app(

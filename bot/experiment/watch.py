@@ -134,7 +134,7 @@ class CutlineWatch:
                 continue
             text = (
                 f"Summaries are paused: {one.reason}. The facts card stays. Owner: {running.owner}. "
-                f"Only a person resumes: sitrep experiment resume {running.name} --reason …"
+                "Only a person resumes: /sitrep resume reason"
             )
             block = {"type": "section", "text": mrkdwn_object(mrkdwn(text, 2900))}
             await self._outbox.say(target, channel, text, [block])  # the same target again is an edit, no second post

@@ -75,6 +75,14 @@ class Acknowledger(Protocol):
     async def acknowledge(self, incident_id: str, email: str) -> None: ...
 
 
+class Switch(Protocol):
+    """Stops and starts the model's summaries (the experiment's kill switch)."""
+
+    async def pause(self, by: str, reason: str) -> bool: ...
+
+    async def resume(self, by: str, reason: str) -> int: ...
+
+
 class IncidentDesk:
     """The `Desk` that the listeners ask."""
 
@@ -88,8 +96,13 @@ class IncidentDesk:
         acknowledger: Acknowledger | None,
         model: Callable[[], str],
         waiting: Callable[[], Awaitable[int]],
+        switch: Switch | None = None,
+        admins: frozenset[str] = frozenset(),
     ) -> None:
-        """`wake` tells the drainer; `model` is a sentence; `waiting` counts posts that are not out."""
+        """`wake` tells the drainer; `model` is a sentence; `waiting` counts posts that are not out. `admins` are the
+        groups that may pause, resume and override."""
+        self._switch = switch
+        self._admins = admins
         self._parts = parts
         self._book = parts.book
         self._views = views
@@ -139,9 +152,31 @@ class IncidentDesk:
 
     # --- doing --------------------------------------------------------------------------------------------------
 
-    async def start_triage(self, incident_id: str, by: str, request_id: str) -> int:
-        """One more triage; the same request again is the same triage. Durable as a signal that is already applied."""
+    async def pause(self, by: str, reason: str) -> bool:
+        """Pause every summary; whether they were running. NotPermitted for who is no admin."""
+        return await (await self._switch_for(by)).pause(by, reason)
+
+    async def resume(self, by: str, reason: str) -> int:
+        """End every pause; returns how many there were. NotPermitted for who is no admin."""
+        return await (await self._switch_for(by)).resume(by, reason)
+
+    async def _switch_for(self, by: str) -> Switch:
+        await self._admin(by)
+        assert self._switch is not None, "wiring gives one"
+        return self._switch
+
+    async def _admin(self, by: str) -> None:
+        if self._admins.isdisjoint((await self._principals.principal(by)).groups):
+            raise NotPermitted(f"{by} is in no group of [admins]")
+
+    async def start_triage(self, incident_id: str, by: str, request_id: str, *, override: bool = False) -> int:
+        """One more triage; the same request again is the same triage. Durable as a signal that is already applied.
+
+        `override` asks for what the incident's arm withholds, which only admins may.
+        """
         incident = await self._seen(incident_id, by)
+        if override:
+            await self._admin(by)
         now = self._parts.clock.now()
         key = {"w": self._book.workspace_id, "k": f"request:{request_id}"}
 
@@ -158,14 +193,14 @@ class IncidentDesk:
             start = {"kind": "triage", "incident_id": incident_id, "key": str(n), "severity": incident.severity}
             signal = {
                 "workspace_id": key["w"], "delivery_key": key["k"], "seq": last["n"] + 1, "source": "slack",
-                "kind": "unknown", "incident_id": incident_id, "occurred_at": now, "received_at": now, "body": {},
-                "sha256": "", "state": "applied", "note": [start],
+                "kind": "unknown", "incident_id": incident_id, "occurred_at": now, "received_at": now,
+                "body": {"override": override}, "sha256": "", "state": "applied", "note": [start],
             }  # fmt: skip
             tx.insert("signals", [signal])
             return n
 
         n = await self._book.store.transaction(work)
-        await self._book.audit(now, by, "triage", incident_id, {"n": n})
+        await self._book.audit(now, by, "triage", incident_id, {"n": n, "override": override})
         self._wake()
         return n
 

@@ -75,6 +75,18 @@ def triage_started(line: IncidentLine, n: int) -> Answer:
     return said(f"Looking at {mrkdwn_code(line.id, 60)}{again}. Its card is brought up to date in its channel.")
 
 
+ONLY_ADMINS = "That is for the admins of Sitrep; nothing was changed."
+WHY_NEEDED = "Say why: `/sitrep pause too many wrong answers`. The reason stands in the audit trail."
+
+
+def paused(was_running: bool) -> Answer:
+    return said("Summaries are paused; the facts stay." if was_running else "Summaries are paused already.")
+
+
+def resumed(ended: int) -> Answer:
+    return said("Summaries begin again." if ended else "Nothing was paused.")
+
+
 def status(told: DeskStatus) -> Answer:
     """Open incidents, then the bot's own state."""
     shown = told.incidents[:MAX_LISTED]

@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 
 ACK_SECONDS = 1.5
 COMMAND = "/sitrep"
+OVERRIDE = "--override"
 Ack = Callable[..., Awaitable[Any]]
 Body = Mapping[str, Any]
 T = TypeVar("T")
@@ -98,16 +99,36 @@ class Listeners:
             await self._do(ack, place, self._triage(place, typed.words, request_id), typed.words)
         elif typed.name == "status":
             await self._do(ack, place, self._status(place.user))
+        elif typed.name in ("pause", "resume"):
+            await self._do(ack, place, self._switched(place.user, typed.name, typed.words))
         else:
             await self._do(ack, place, _ready(answers.help_for(typed)))
 
     async def _triage(self, place: Place, words: str, request_id: str) -> Answer:
+        override = OVERRIDE in words.split()
+        words = " ".join(word for word in words.split() if word != OVERRIDE)
         found = await self._desk.find_incidents(place.user, words, place.channel)
         if words and not found:
             raise NotPermitted(words)
         if len(found) != 1:
             return answers.menu(found, words)
-        return answers.triage_started(found[0], await self._desk.start_triage(found[0].id, place.user, request_id))
+        if not override:
+            return answers.triage_started(found[0], await self._desk.start_triage(found[0].id, place.user, request_id))
+        try:
+            n = await self._desk.start_triage(found[0].id, place.user, request_id, override=True)
+        except NotPermitted:
+            return answers.said(answers.ONLY_ADMINS)
+        return answers.triage_started(found[0], n)
+
+    async def _switched(self, user_id: str, name: str, reason: str) -> Answer:
+        if not reason:
+            return answers.said(answers.WHY_NEEDED)
+        try:
+            if name == "pause":
+                return answers.paused(await self._desk.pause(user_id, reason))
+            return answers.resumed(await self._desk.resume(user_id, reason))
+        except NotPermitted:
+            return answers.said(answers.ONLY_ADMINS)
 
     async def picked(self, ack: Ack, body: Body, action: Body) -> None:
         place = _place(body)

@@ -23,11 +23,20 @@ COMMANDS = (
     Command(
         "triage", "/sitrep triage [incident]", "look at an incident (again) and bring its card up to date",
         "The incident is its id or number; without one it is this channel's, or you choose from the open ones. "
-        "Nothing is lost of the card that stands: it is edited.",
+        "Nothing is lost of the card that stands: it is edited. With `--override`, for admins, what is held out for "
+        "measurement is shown too; the measurement counts it.",
     ),
     Command(
         "status", "/sitrep status", "open incidents that you may see, and how Sitrep itself is",
         "Only you see the answer.",
+    ),
+    Command(
+        "pause", "/sitrep pause reason", "stop asking a model for summaries; the facts stay",
+        "For the groups of [admins]. It holds until somebody resumes; the reason stands in the audit trail.",
+    ),
+    Command(
+        "resume", "/sitrep resume reason", "let summaries begin again after any pause",
+        "For the groups of [admins]. It ends a pause by a cutline too.",
     ),
     Command("help", "/sitrep help [command]", "this list, or more about one command", "Only you see the answer."),
 )  # fmt: skip

@@ -26,8 +26,17 @@ class Desk(Protocol):
         open ones. Newest first, at most 100, only what the person may see."""
         ...
 
-    async def start_triage(self, incident_id: str, by: str, request_id: str) -> int:
-        """Queues one more triage and returns its number; the same `request_id` again is the same triage."""
+    async def start_triage(self, incident_id: str, by: str, request_id: str, *, override: bool = False) -> int:
+        """Queues one more triage and returns its number; the same `request_id` again is the same triage. `override`
+        asks for what is held out for measurement, which only admins may."""
+        ...
+
+    async def pause(self, by: str, reason: str) -> bool:
+        """Pauses every summary; whether they were running. Only admins may."""
+        ...
+
+    async def resume(self, by: str, reason: str) -> int:
+        """Ends every pause; how many there were. Only admins may."""
         ...
 
     async def status_for(self, user_id: str) -> DeskStatus: ...

@@ -156,6 +156,22 @@ async def test_somebody_who_may_see_nothing_learns_nothing(door: Door) -> None:
     assert "P8K2Q1" not in str(door.replies.shown[-1])
 
 
+async def test_only_admins_pause_resume_and_override_and_a_pause_needs_a_reason(door: Door) -> None:
+    for typed in ("pause too many wrong", "resume mended", "triage P8K2Q1 --override"):
+        await door.command(typed)
+        assert door.said() == answers.ONLY_ADMINS
+    door.desk.admins.add("U0PRIYA")
+    before = len(door.desk.calls)
+    await door.command("pause")
+    assert door.said() == answers.WHY_NEEDED and len(door.desk.calls) == before
+    await door.command("pause too many wrong")
+    assert door.desk.calls[-1] == ("pause", "U0PRIYA", "too many wrong") and "paused" in door.said()
+    await door.command("resume mended")
+    assert door.desk.calls[-1] == ("resume", "U0PRIYA", "mended") and "begin again" in door.said()
+    await door.command("triage --override P8K2Q1")
+    assert door.desk.calls[-1] == ("triage", "P8K2Q1", "U0PRIYA", "1.2.x", "override")
+
+
 async def test_status_lists_incidents_and_how_the_bot_is(door: Door) -> None:
     await door.command("status")
     said = door.said().replace("\u00a0", " ")

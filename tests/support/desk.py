@@ -24,6 +24,7 @@ class FakeDesk:
 
     incidents: list[IncidentLine] = field(default_factory=lambda: [P1, P2])
     may: set[str] = field(default_factory=lambda: {"U0PRIYA"})
+    admins: set[str] = field(default_factory=set)
     delay_seconds: float = 0.0
     failing: Exception | None = None
     acknowledges: Acknowledged = "acknowledged"
@@ -37,9 +38,23 @@ class FakeDesk:
         named = [one for one in self.incidents if words in (one.id, str(one.number))]
         return named if words else [one for one in self.incidents if one.channel == channel_id] or self.incidents
 
-    async def start_triage(self, incident_id: str, by: str, request_id: str) -> int:
-        await self._begin("triage", incident_id, by, request_id)
+    async def start_triage(self, incident_id: str, by: str, request_id: str, *, override: bool = False) -> int:
+        await self._begin("triage", incident_id, by, request_id, *(["override"] if override else []))
+        if override and by not in self.admins:
+            raise NotPermitted(by)
         return 2
+
+    async def pause(self, by: str, reason: str) -> bool:
+        await self._begin("pause", by, reason)
+        if by not in self.admins:
+            raise NotPermitted(by)
+        return True
+
+    async def resume(self, by: str, reason: str) -> int:
+        await self._begin("resume", by, reason)
+        if by not in self.admins:
+            raise NotPermitted(by)
+        return 1
 
     async def status_for(self, user_id: str) -> DeskStatus:
         await self._begin("status", user_id)

@@ -12,6 +12,8 @@ from bot.cards.outbox import Outbox
 from bot.cards.state import from_ranked
 from bot.clock import ManualClock
 from bot.errors import NotPermitted
+from bot.experiment.live import LiveExperiments
+from bot.experiment.switch import KillSwitch
 from bot.flows.desk import IncidentDesk
 from bot.flows.views import Views
 from bot.incidents.book import Book
@@ -50,6 +52,8 @@ class Bench:
         self.desk = IncidentDesk(
             self.parts, Views(self.parts, SimpleNamespace()), self, wake=self.wake, acknowledger=self,
             model=lambda: "no model is configured", waiting=self.outbox.waiting,
+            switch=KillSwitch(store, "W", self.clock, LiveExperiments(store, "W", self.clock, (), {})),
+            admins=frozenset({"payments"}),
         )  # fmt: skip
         self.acknowledged: list[tuple[str, str]] = []
 
@@ -158,6 +162,23 @@ async def test_a_triage_asked_for_twice_with_one_request_is_one_triage_and_durab
     rows = await bench.store.query("SELECT note FROM signals WHERE state = 'applied' ORDER BY seq")
     assert [json.loads(row["note"])[0]["key"] for row in rows] == ["2", "3"]
     assert bench.woken == 3
+
+
+async def test_only_an_admin_pauses_resumes_and_overrides_and_each_is_audited(bench):
+    for attempt in (
+        bench.desk.pause("U2", "x"), bench.desk.resume("U2", "x"), bench.desk.pause("U404", "x"),
+        bench.desk.start_triage("P1", "U2", "r0", override=True),
+    ):  # fmt: skip
+        with pytest.raises(NotPermitted):
+            await attempt
+    assert await bench.store.query("SELECT * FROM pauses") == []
+    assert [await bench.desk.pause("U1", "wrong"), await bench.desk.pause("U1", "wrong")] == [True, False]
+    assert [await bench.desk.resume("U1", "mended"), await bench.desk.resume("U1", "mended")] == [1, 0]
+    await bench.desk.start_triage("P1", "U1", "r1", override=True)
+    (row,) = await bench.store.query("SELECT body FROM signals WHERE delivery_key = 'request:r1'")
+    assert json.loads(row["body"]) == {"override": True}
+    rows = await bench.store.query("SELECT action, by, detail FROM audit ORDER BY id")
+    assert sorted((one["action"], one["by"]) for one in rows) == [("pause", "U1"), ("resume", "U1"), ("triage", "U1")]
 
 
 async def test_acknowledging_needs_a_mapped_person_and_an_open_incident(bench):
