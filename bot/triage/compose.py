@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from bot.model.tokens import estimate, estimate_prose
+from bot.model.tokens import estimate_text
 from bot.triage.hygiene import plain
-from bot.types import Ranked, Suspect
+from bot.types import Ranked, Suspect, confidence
 from integrations.records import Evidence, EvidenceKind
 from prompts import POSITIONS, Prompt
 
@@ -27,6 +28,8 @@ MAX_CHARACTERS: Mapping[EvidenceKind, int] = {
 }  # fmt: skip
 """Longest text of one item of a kind; what is longer is cut at a space and says so."""
 CUT = " [cut here]"
+LEAST_PROBABILITY = 0.1
+"""A suspect below this is shown as evidence and may not be blamed."""
 
 LeftOut = Literal["size", "never", "suspicious"]
 Suspicious = Literal["quoted", "dropped"]
@@ -99,7 +102,8 @@ def compose(
     left_out: list[tuple[str, LeftOut]] = []
     candidates: list[tuple[Evidence, str]] = []
     said = _ranks_words(ranked)
-    for evidence in _by_rank(ranked):
+    worth = worth_blaming(ranked)
+    for evidence in _by_rank(ranked, worth):
         if evidence.model == "never":
             left_out.append((evidence.mark, "never"))
         elif evidence.suspicious and suspicious == "dropped":
@@ -109,7 +113,7 @@ def compose(
     room = min(token_budget, context_tokens) - prompt.max_output_tokens - fixed_tokens(prompt, len(candidates))
     chosen: list[tuple[Evidence, str]] = []
     for evidence, text in candidates:
-        cost = estimate(text) + _label_tokens(fence)
+        cost = estimate_text(text) + _label_tokens(fence)
         if cost <= room and len(chosen) < POSITIONS[-1]:
             room -= cost
             chosen.append((evidence, text))
@@ -127,18 +131,30 @@ def compose(
         )
         for number, (evidence, text) in enumerate(chosen, start=1)
     )
-    return _render(ranked, prompt, items, tuple(left_out), fence)
+    return _render(ranked, prompt, items, worth, tuple(left_out), fence)
+
+
+def worth_blaming(ranked: Ranked) -> tuple[Suspect, ...]:
+    """The suspects that a summary may blame: none when nothing stands out, else those that are not far behind.
+
+    The card says "nothing stands out" below 0.4 (CARD.md); a summary that blames a change then would contradict it.
+    """
+    left = [suspect for suspect in ranked.suspects if not suspect.ruled_out]
+    if not left or confidence(left[0].probability) == "nothing stands out":
+        return ()
+    return tuple(suspect for suspect in left if suspect.probability >= LEAST_PROBABILITY)
 
 
 def _render(
-    ranked: Ranked, prompt: Prompt, items: tuple[Item, ...], left_out: tuple[tuple[str, LeftOut], ...], fence: str
+    ranked: Ranked,
+    prompt: Prompt,
+    items: tuple[Item, ...],
+    worth: tuple[Suspect, ...],
+    left_out: tuple[tuple[str, LeftOut], ...],
+    fence: str,
 ) -> Composed:
     position_of = {item.mark: item.position for item in items}
-    suspects = tuple(
-        (position_of[suspect.mark], suspect)
-        for suspect in ranked.suspects
-        if suspect.mark in position_of and not suspect.ruled_out
-    )
+    suspects = tuple((position_of[suspect.mark], suspect) for suspect in worth if suspect.mark in position_of)
     kinds = {evidence.mark: evidence.kind for evidence in ranked.evidence}
     counts = Counter(kinds[mark] for mark, reason in left_out if reason == "size")
     system, user = prompt.render(
@@ -146,7 +162,7 @@ def _render(
         severity=ranked.incident.severity,
         triggered_at=ranked.incident.triggered_at.strftime("%Y-%m-%d %H:%M:%S"),
         items=items,
-        suspects=[position for position, _ in suspects],
+        suspects=[_suspect(position, suspect, position_of) for position, suspect in suspects],
         left_out=", ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in sorted(counts.items())),
     )
     return Composed(
@@ -165,32 +181,43 @@ def _render(
     )
 
 
-def _by_rank(ranked: Ranked) -> list[Evidence]:
+def _suspect(position: str, suspect: Suspect, position_of: Mapping[str, str]) -> str:
+    """A suspect's position, and those of the items that speak for it."""
+    speak = [position_of[mark] for reason in suspect.reasons for mark in reason.evidence if mark in position_of]
+    others = [one for one in dict.fromkeys(speak) if one != position]
+    return f"{position} (see {', '.join(others)})" if others else position
+
+
+def _by_rank(ranked: Ranked, worth: tuple[Suspect, ...]) -> list[Evidence]:
     """The first alert, then each suspect and what speaks for it, then what points at services, then the rest."""
     by_mark = {evidence.mark: evidence for evidence in ranked.evidence if evidence.mark}
 
     def order() -> Iterable[str]:
         yield from [evidence.mark for evidence in ranked.evidence if evidence.kind == "alert"][:1]
-        for suspect in ranked.suspects:
-            if not suspect.ruled_out:
-                yield suspect.mark
-                for reason in suspect.reasons:
-                    yield from reason.evidence
+        for suspect in worth:
+            yield suspect.mark
+            for reason in suspect.reasons:
+                yield from reason.evidence
         for service in ranked.services:
             for reason in service.reasons:
                 yield from reason.evidence
+        yield from (mark for mark, evidence in by_mark.items() if evidence.kind != "change")
         yield from by_mark
 
     return [by_mark[mark] for mark in dict.fromkeys(order()) if mark in by_mark]
 
 
 def _ranks_words(ranked: Ranked) -> dict[str, list[str]]:
-    """What `rank` computed about a suspect stands in its own item: derived numbers come from there alone."""
-    return {
-        suspect.mark: [f"Ranked {number} of {len(ranked.suspects)}.", *(reason.text for reason in suspect.reasons)]
-        for number, suspect in enumerate(ranked.suspects, start=1)
-        if not suspect.ruled_out
-    }
+    """What `rank` computed about a suspect stands in its own item: derived numbers come from there alone.
+
+    A reason that another item says in the same words stands there already.
+    """
+    texts = [evidence.text for evidence in ranked.evidence if evidence.model == "allowed"]
+    found: dict[str, list[str]] = {}
+    for number, suspect in enumerate(worth_blaming(ranked), start=1):
+        own = [reason.text for reason in suspect.reasons if not any(reason.text in text for text in texts)]
+        found[suspect.mark] = [f"Ranked {number} of {len(ranked.suspects)}.", *own]
+    return found
 
 
 def _block(evidence: Evidence, rank_says: Iterable[str], fence: str) -> str:
@@ -198,7 +225,8 @@ def _block(evidence: Evidence, rank_says: Iterable[str], fence: str) -> str:
     title, text = plain(evidence.title).strip(), plain(evidence.text).strip()
     limit = MAX_CHARACTERS[evidence.kind]
     body = text if text.startswith(title) else f"{title}\n{text}" if text else title
-    parts = [_cut(body, limit), *(_cut(plain(sentence), 300) for sentence in rank_says)]
+    parts = [_cut(body, limit)]
+    parts += [_cut(sentence, 300) for sentence in map(plain, rank_says) if sentence not in body]
     return _unfenced("\n".join(parts), fence)
 
 
@@ -223,11 +251,14 @@ def _label(source: str) -> str:
 
 
 def _label_tokens(fence: str) -> int:
-    return estimate(f"<<<{fence} s64 kind=past_incident source= observed=2026-11-24T21:39:16Z\n{fence} s64>>>\n\n") + 28
+    return (
+        estimate_text(f"<<<{fence} s64 kind=past_incident source= observed=2026-11-24T21:39:16Z\n{fence} s64>>>\n\n")
+        + 20
+    )
 
 
 def fixed_tokens(prompt: Prompt, candidates: int) -> int:
     """Our own words and the schema; both count as input."""
     positions = next((size for size in POSITIONS if candidates <= size), POSITIONS[-1])
-    schema = str(prompt.schema(positions))
-    return estimate_prose(prompt.system_template + prompt.user_template) + estimate_prose(schema) + 120
+    schema = json.dumps(prompt.schema(positions), separators=(",", ":"))
+    return estimate_text(prompt.system_template + prompt.user_template) + estimate_text(schema) + 120

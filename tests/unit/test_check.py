@@ -339,12 +339,12 @@ def test_an_order_is_no_fact(text: str) -> None:
 
 def test_only_ranked_changes_are_blamed() -> None:
     other = evidence("e40", "change", "Deploy b7b7b7b to checkout-api")
-    text = "Deploy b7b7b7b broke checkout-api."
-    assert reason(run(with_claim("cause", text, "s6"), (*ITEMS, other))).endswith("not among the suspects")
-    assert isinstance(
-        run(with_claim("cause", text, "s6"), (*ITEMS, other), (suspect("e3"), suspect("e40"))), Rejected | Released
-    )
-    assert reason(run(with_claim("cause", "Deploy a1b2c3d broke checkout-api.", "s2"), ITEMS, ())).endswith(
+    text, items = "Deploy b7b7b7b broke checkout-api.", (*ITEMS, other)
+    assert reason(run(with_claim("cause", text, "s6"), items)).endswith("not among the suspects")
+    both = (suspect("e3"), suspect("e40"))
+    assert isinstance(run(with_claim("cause", text, "s3"), items, both), Released)
+    deploy = next(item.position for item in prompt(ITEMS, ()).items if item.mark == "e3")
+    assert reason(run(with_claim("cause", "Deploy a1b2c3d broke checkout-api.", deploy), ITEMS, ())).endswith(
         "not among the suspects"
     )
 

@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import prompts
-from bot.model.tokens import estimate
+from bot.model.tokens import estimate_text
 from bot.triage.compose import CUT, MAX_CHARACTERS, Composed, compose, fence_mark
 from bot.triage.hygiene import has_hidden
+from bot.types import Reason
 from tests.support.ranked import FENCE, POOL, evidence, ranked, suspect
 
 PROMPT = prompts.load("triage", 1)
@@ -23,10 +24,10 @@ def composed(*args: object, token_budget: int = 6000, context_tokens: int = 100_
 
 def test_the_first_alert_comes_first_then_suspects_with_what_speaks_for_them() -> None:
     found = composed()
-    assert [item.mark for item in found.items] == ["e1", "e3", "e7", "e9", "e12"]
+    assert [item.mark for item in found.items] == ["e1", "e3", "e9", "e12", "e7"]
     assert [item.position for item in found.items] == ["s1", "s2", "s3", "s4", "s5"]
     assert [position for position, _ in found.suspects] == ["s2"]
-    assert "Suspects, the first is ranked highest: s2." in found.user
+    assert "Suspects, the first is ranked highest: s2 (see s1)." in found.user
 
 
 def test_every_item_is_one_block_between_fences_with_its_position() -> None:
@@ -66,6 +67,25 @@ def test_what_rank_computed_stands_in_the_suspects_own_item() -> None:
     assert item.text.endswith("Ranked 1 of 1.\n58 s before the first error.")
 
 
+def test_a_reason_that_another_item_says_in_the_same_words_is_not_said_twice() -> None:
+    twice = suspect("e3", reasons=(Reason(text="calls wait 4.9 s for a connection, normal 3 ms", evidence=("e9",)),))
+    found = composed(POOL, (twice,))
+    assert found.user.count("calls wait 4.9 s") == 1
+    assert "s2 (see s3)." in found.user
+
+
+def test_nobody_may_be_blamed_when_nothing_stands_out() -> None:
+    found = composed(POOL, (suspect("e3", probability=0.39),))
+    assert found.suspects == ()
+    assert "Suspects: none." in found.user
+    assert any(item.mark == "e3" for item in found.items)
+
+
+def test_a_suspect_far_behind_is_evidence_and_no_suspect() -> None:
+    found = composed(POOL, (suspect("e3"), suspect("e7", probability=0.05)))
+    assert [one.mark for _, one in found.suspects] == ["e3"]
+
+
 def test_items_that_do_not_fit_are_left_out_whole_and_listed_by_kind() -> None:
     logs = tuple(evidence(f"e{n}", "log", f"line {n}", "x y " * 290) for n in range(20, 40))
     found = composed((*POOL, *logs))
@@ -75,12 +95,12 @@ def test_items_that_do_not_fit_are_left_out_whole_and_listed_by_kind() -> None:
     assert all(item.text.count("x y") in {0, 290} for item in found.items)
 
 
-@pytest.mark.parametrize("budget", [3200, 4000, 6000, 20_000])
+@pytest.mark.parametrize("budget", [3600, 4000, 6000, 20_000])
 def test_what_is_sent_and_the_longest_answer_stay_within_the_token_budget(budget: int) -> None:
     many = tuple(evidence(f"e{n}", "log", f"line {n}", "a1b2 " * 150) for n in range(20, 80))
     found = composed((*POOL, *many)[:64], token_budget=budget)
     assert found.items
-    evidence_tokens = sum(estimate(item.text) for item in found.items)
+    evidence_tokens = sum(estimate_text(item.text) for item in found.items)
     assert evidence_tokens + PROMPT.max_output_tokens <= budget
 
 
