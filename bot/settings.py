@@ -229,6 +229,8 @@ class CorrelationSection(Section):
     """How far apart two alerts may begin."""
     hops: int = Field(default=2, ge=0, le=4)
     """How many calls apart their services may be; 0: only the same service."""
+    incidents_at_most: int = Field(default=20, ge=1, le=1000)
+    """Incidents that alerts open within that time; what is connected to nothing then goes to the last of them."""
 
 
 class TimeoutsSection(Section):

@@ -142,7 +142,7 @@ def routing_of(settings: Settings) -> Routing:
 def rules_of(settings: Settings) -> Rules:
     """How close alerts of one incident are."""
     section = settings.file.correlation
-    return Rules(timedelta(minutes=section.within_minutes), section.hops)
+    return Rules(timedelta(minutes=section.within_minutes), section.hops, section.incidents_at_most)
 
 
 def channels_of(settings: Settings) -> list[str]:

@@ -26,6 +26,8 @@ class Rules:
 
     within: timedelta = timedelta(minutes=5)
     hops: int = 2
+    most: int = 20
+    """Incidents that alerts may open within that time; what comes beyond is put into the last of them."""
 
 
 class Place(NamedTuple):
@@ -97,7 +99,7 @@ class Correlator:
         """Where an alert at this place that began at this time belongs."""
         links = sorted(self._links(place, at), key=_preference)
         if not links:
-            return Placement(None, self._alone(place))
+            return self._flood(at) or Placement(None, self._alone(place))
         nearest = min(links, key=_nearness)
         one = [link for link in links if not _separated(link.storm, nearest.storm)]
         best = one[0]
@@ -151,6 +153,17 @@ class Correlator:
                 if known is None or (len(path), link.seconds, path) < (len(known.path), known.seconds, known.path):
                     found[incident_id] = link
         return found.values()
+
+    def _flood(self, at: datetime) -> Placement | None:
+        """Where an alert goes that is close to nothing while everything seems to alert: not into one more card."""
+        within = self.rules.within
+        young = [one for one in self.storms.values() if not one.owned and abs(one.opened_at - at) <= within]
+        if len(young) < self.rules.most:
+            return None
+        last = max(young, key=lambda one: (one.opened_at, one.incident_id))
+        window = _duration(within.total_seconds())
+        reason = f"{len(young)} incidents began within {window}: taken as part of the last one"
+        return Placement(last.incident_id, reason)
 
     def _paths(self, service: str) -> Mapping[str, tuple[str, ...]]:
         """The shortest path from a service to each that is at most `hops` calls away, itself included."""

@@ -420,6 +420,18 @@ async def test_alerts_of_a_service_become_an_incident_of_their_own_in_the_same_u
     assert (old["status"], new["status"]) == ("triggered", "resolved")
 
 
+async def test_when_everything_alerts_the_number_of_cards_is_bounded_and_nothing_is_lost(bench):
+    await bench.together(*(alert(f"k{n}", n / 10, service=f"unheard-of-{n}") for n in range(300)))
+    assert len(await bench.incidents()) == 20
+    assert bench.triages() == 20
+    parts = await bench.parts()
+    assert len(parts) == 300
+    assert all(part["incident_id"] for part in parts.values())
+    assert parts["k250"]["reason"] == "20 incidents began within 5 min: taken as part of the last one"
+    await bench.feed(alert("later", 400, service="another"))
+    assert len(await bench.incidents()) == 21
+
+
 async def test_ten_thousand_alerts_in_a_minute_are_one_card_and_none_is_lost(bench):
     """Generous: on an idle core this takes a few seconds."""
     services = ["db", "cart", "front", "ads"]
