@@ -20,6 +20,8 @@ from bot.ranking.weights import PatternWeights
 from bot.ranking.window import Calls, Context, Event, Operation, read_calls
 from integrations.records import Baseline, Batch, LogRecord, Span
 
+MAX_EVENTS = 100
+"""A call with more kinds of events than this has no alternatives that could be told apart; pairs grow as the square."""
 CountKey = tuple[Context, Event]
 
 
@@ -134,7 +136,7 @@ def _collect_entries(entries: dict[str, list[float]], calls: Calls) -> None:
 def _count_together(profile: Profile, calls: Calls) -> None:
     """In how many healthy instances two events of one kind come together: alternatives never do."""
     for context, events in zip(calls.contexts, calls.events, strict=True):
-        if len(events) < 2:
+        if not 2 <= len(events) <= MAX_EVENTS:
             continue
         together = profile.together.setdefault(context, {})
         listed = sorted(events)

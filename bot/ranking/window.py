@@ -21,6 +21,7 @@ Context = tuple[Operation | None, Operation]
 Event = tuple[str, ...]
 """`("call", service, span name)`, `("log", level, template)` or `("error",)`."""
 ERROR: Event = ("error",)
+MAX_DEPTH = 256
 BUCKET_NS = 5_000_000_000
 
 
@@ -52,11 +53,12 @@ class Calls:
         return order
 
     def request_start_ns(self, position: int) -> int:
-        """When the first known span above this one began; a cycle of parents is left after one round."""
-        at, seen = position, {position}
-        while self.parent[at] >= 0 and self.parent[at] not in seen:
+        """When the first known span above this one began, up to a depth that no real request has."""
+        at = position
+        for _ in range(MAX_DEPTH):
+            if self.parent[at] < 0:
+                break
             at = self.parent[at]
-            seen.add(at)
         return min(self.spans[at].start_ns, self.spans[position].start_ns)
 
     def edges(self) -> frozenset[tuple[str, str]]:

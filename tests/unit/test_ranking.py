@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import time
 from datetime import timedelta
 from random import Random
+from string import ascii_lowercase
 
 import pytest
 
@@ -294,6 +296,32 @@ def test_hostile_spans_do_not_hang_or_fail() -> None:
         series=(Batch("evil", EVERYBODY, [percent("cpu", "shop", float("nan"), float("inf"))]),),
     )
     assert all(one.probability < 0.4 for one in causes(hostile).changes)
+
+
+def test_a_very_deep_trace_and_a_very_talkative_span_cost_little() -> None:
+    words = [f"{a}{b}" for a in ascii_lowercase for b in ascii_lowercase]
+    deep = [Span("t", f"s{i}", f"s{i - 1}" if i else "", f"svc{i % 7}", "op", i, 10**9 - i) for i in range(20_000)]
+    lines = [
+        LogRecord(i, "svc0", "INFO", f"{words[i % 676]} {words[i // 5 % 676]} {words[i * 7 % 676]}", "t", "s0")
+        for i in range(5000)
+    ]
+    told = telemetry(network_delay)
+    healthy_window = told.baselines[0]
+    hostile = dataclasses.replace(
+        told,
+        spans=(*told.spans, Batch("evil", EVERYBODY, deep)),
+        logs=(*told.logs, Batch("evil", EVERYBODY, lines)),
+        baselines=(
+            dataclasses.replace(
+                healthy_window,
+                spans=(*healthy_window.spans, Batch("evil", EVERYBODY, deep)),
+                logs=(*healthy_window.logs, Batch("evil", EVERYBODY, lines)),
+            ),
+        ),
+    )
+    began = time.process_time()
+    assert causes(hostile).services[0].service == "stock"
+    assert time.process_time() - began < 5
 
 
 def test_empty_telemetry_is_nothing_stands_out() -> None:
