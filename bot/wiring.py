@@ -472,7 +472,7 @@ def _slack_door(
 
 async def experiments_of(settings: Settings, store: Store, clock: Clock) -> LiveExperiments:
     """The hypothesis files with their seeds, `SITREP_HOME/experiments/<name>.seed`; one that was changed after its
-    experiment started is refused."""
+    experiment started is refused. In shadow mode there are none: nobody is exposed, so nothing may be counted."""
     unknown = [
         f"experiments/{one.name}.toml: arms: {arm!r} names a prompt version that triages do not use; "
         "write facts+summary, or facts+summary@v1"
@@ -482,8 +482,9 @@ async def experiments_of(settings: Settings, store: Store, clock: Clock) -> Live
     ]
     if unknown:
         raise ConfigurationError(unknown)
-    seeds = {one.name: seed_at(settings.home / "experiments" / f"{one.name}.seed") for one in settings.experiments}
-    made = LiveExperiments(store, settings.file.workspace, clock, settings.experiments, seeds)
+    known = settings.experiments if settings.file.mode == "live" else ()
+    seeds = {one.name: seed_at(settings.home / "experiments" / f"{one.name}.seed") for one in known}
+    made = LiveExperiments(store, settings.file.workspace, clock, known, seeds)
     await made.verify()
     return made
 

@@ -38,7 +38,7 @@ def command() -> None:
     """The experiment: does it shorten incidents?"""
 
 
-for _live in (experiment_live.pause, experiment_live.resume, experiment_live.status):
+for _live in (experiment_live.pause, experiment_live.resume, experiment_live.status, experiment_live.export):
     command.add_command(_live)
 
 

@@ -1,4 +1,4 @@
-"""`sitrep experiment pause|resume|status`: what a person does with the experiment that runs, at the shell."""
+"""`sitrep experiment pause|resume|status|export`: what a person does with the experiment that runs, at the shell."""
 
 from __future__ import annotations
 
@@ -77,6 +77,9 @@ def status() -> None:
             units = await read_assignments(store, settings.file.workspace, one.name)
             end = ends_at(one)
             until = f" to {end:%Y-%m-%d}" if end else ", without an end"
+            if settings.file.mode == "shadow":
+                lines.append(f"{one.name}: waits; in shadow mode nobody is exposed, so nothing is assigned")
+                continue
             state = "runs" if one is running else ("is over" if end and end <= now else "has not begun")
             lines.append(f"{one.name}: {one.contrast}; {state} ({starts_at(one):%Y-%m-%d}{until}); {len(units)} units")
             lines.append(f"  hypothesis {one.sha256}")
@@ -85,6 +88,27 @@ def status() -> None:
         return lines or ["no experiment: there is no experiments/<name>.toml beside sitrep.toml"]
 
     click.echo("\n".join(_run(work)))
+
+
+@click.command()
+@click.argument("name")
+def export(name: str) -> None:
+    """Print the incidents of the experiment NAME as the CSV that `analyse` reads. It names arms: keep it for admins.
+
+    `analyse` numbers units by their start; where two were assigned in another order, its blocks are not the report's.
+    """
+
+    async def work(settings: Settings, store: SqliteStore, live: LiveExperiments) -> str:
+        from bot.clock import SystemClock
+        from bot.experiment.export import rows_csv
+        from bot.experiment.recorded import read_recorded
+
+        _known(settings, name)
+        (hypothesis,) = (one for one in settings.experiments if one.name == name)
+        found = await read_recorded(store, settings.file.workspace, hypothesis, SystemClock().now())
+        return rows_csv(found.rows)
+
+    click.echo(_run(work), nl=False)
 
 
 def _run(work: Callable[[Settings, SqliteStore, LiveExperiments], Awaitable[T]]) -> T:

@@ -172,15 +172,14 @@ class WeeklyReports:
 
     async def _since(self, now: datetime) -> datetime:
         """Since when there are reports: the first time that this ran. Nothing older is reported by itself."""
-        row = {
-            "workspace_id": self._workspace_id, "id": SINCE, "kind": "cursor", "detail": {"at": to_text(now)},
-            "created_at": now,
-        }  # fmt: skip
-        await self._store.insert("notices", [row], ignore=True)
-        (known,) = await self._store.query(
+        known = await self._store.query(
             "SELECT created_at FROM notices WHERE workspace_id = :w AND id = :i", {"w": self._workspace_id, "i": SINCE}
         )
-        return to_time(known["created_at"])
+        if known:
+            return to_time(known[0]["created_at"])
+        row = {"workspace_id": self._workspace_id, "id": SINCE, "kind": "cursor", "created_at": now}
+        await self._store.insert("notices", [row], ignore=True)
+        return now
 
     async def _sent(self) -> dict[str, str]:
         """By week, the time zone of its report; in the order in which they were sent."""

@@ -26,6 +26,7 @@ from bot.incidents.book import Book
 from bot.settings import load
 from bot.store.sqlite import SqliteStore
 from bot.types import Rejected
+from bot.wiring import experiments_of
 
 START = datetime(2026, 11, 23, tzinfo=UTC)
 SEED = bytes(range(32))
@@ -441,3 +442,15 @@ async def test_the_watch_checks_at_start_after_each_triage_and_survives_a_failur
         assert len(checks) == expected
         watch.triage_recorded()
     loop.cancel()
+
+
+async def test_in_shadow_mode_nothing_is_assigned_and_other_prompt_versions_are_refused(tmp_path, store):
+    settings = loaded(tmp_path, summary=TEXT.format(more=""))
+    clock = ManualClock(START + timedelta(hours=1))
+    assert (await experiments_of(settings, store, clock)).running(clock.now()) is not None
+    assert (tmp_path / "home" / "experiments" / "summary.seed").stat().st_mode & 0o777 == 0o600
+    shadow = settings.model_copy(update={"file": settings.file.model_copy(update={"mode": "shadow"})})
+    assert (await experiments_of(shadow, store, clock)).running(clock.now()) is None
+    versions = TEXT.format(more="").replace('"facts", "facts+summary"', '"facts+summary@v1", "facts+summary@v2"')
+    with pytest.raises(ConfigurationError, match="facts\\+summary@v2"):
+        await experiments_of(loaded(tmp_path, summary=versions), store, clock)
