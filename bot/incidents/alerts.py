@@ -102,8 +102,6 @@ class AlertBatch:
         if alert.status == "resolved":
             return self._resolve(row, alert, service, at, known)
         same = next((one for one in known if to_time(one["started_at"]) == at), None)
-        if same is not None and same["status"] == "resolved":
-            return []  # came late: it is over
         part = same or next((one for one in known if _goes_on(one, at)), None)
         if part is not None:
             return self._repeat(row, alert, part)
@@ -122,6 +120,7 @@ class AlertBatch:
         )
 
     def _repeat(self, row: Row, alert: Alert, part: Row) -> list[Change]:
+        """Count it. A start that comes after its end changes nothing else."""
         values: dict[str, Any] = {"repeats": part["repeats"] + 1, "seen_at": row["received_at"]}
         acknowledged = alert.status == "acknowledged" and part["status"] == "firing"
         if acknowledged:
