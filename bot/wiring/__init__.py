@@ -1,0 +1,13 @@
+"""Builds every long-lived object from the settings and closes it; the only place that names a concrete integration.
+
+`values` turns settings into what rooms take, `outside` builds the outside systems, `app` puts the program together.
+"""
+
+from bot.wiring.app import App, build, experiments_of, serve
+from bot.wiring.outside import build_gateway, build_summarise, directory_of, egress_of, models_of
+from bot.wiring.values import access_of, routing_of
+
+__all__ = [
+    "App", "access_of", "build", "build_gateway", "build_summarise", "directory_of", "egress_of", "experiments_of",
+    "models_of", "routing_of", "serve",
+]  # fmt: skip

@@ -1,0 +1,362 @@
+"""The running program: everything that `sitrep serve` holds, and how it starts and ends.
+
+`build` enters everything on one AsyncExitStack, so that what was opened is closed in reverse, whatever fails.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import uvicorn
+from starlette.applications import Starlette
+
+from bot.cards.outbox import Outbox, OutboxLimits
+from bot.clock import Clock, SystemClock
+from bot.errors import ConfigurationError, SitrepError
+from bot.experiment.live import LiveExperiments, seed_at
+from bot.experiment.switch import KillSwitch
+from bot.experiment.watch import CutlineWatch
+from bot.flows.audience import AudienceEvents
+from bot.flows.desk import IncidentDesk
+from bot.flows.engine import Engine, Steps
+from bot.flows.refresh import RefreshFlow
+from bot.flows.rounds import Rounds
+from bot.flows.summarise import Pausable
+from bot.flows.triage import Parts, Timeouts, TriageFlow
+from bot.flows.views import IncidentView, Views
+from bot.flows.warm import WarmWorker
+from bot.flows.warm import redact_value as warm_redact_value
+from bot.incidents import topology
+from bot.incidents.book import Book
+from bot.incidents.intake import Drainer, Start, redacted_signal, store_signals
+from bot.incidents.poller import Poller
+from bot.model.gateway import Gateway
+from bot.report.weekly import WeeklyReports
+from bot.settings import Settings
+from bot.store import Store
+from bot.store.retention import enforce
+from bot.store.sqlite import SqliteStore
+from bot.triage.collect import Collector
+from bot.trust.directory import DirectoryCache
+from bot.trust.redaction import Redactor
+from bot.trust.redaction.values import redact_value
+from bot.web.app import create_app
+from bot.wiring.outside import (
+    build_gateway,
+    build_summarise,
+    directory_of,
+    doors_of,
+    egress_of,
+    group_sources,
+    models_of,
+    pagerduty_of,
+    slack_door,
+    slack_of,
+    sources_of,
+    stored_alerts,
+)
+from bot.wiring.values import (
+    access_of,
+    alert_readers_of,
+    change_readers_of,
+    channels_of,
+    declared_edges,
+    link_hosts,
+    report_channel,
+    routing_of,
+    rules_of,
+    secret_keys,
+    service_names,
+)
+from integrations.records import Signal
+from integrations.slack import (
+    ChannelNames,
+    SlackDirectory,
+    SlackPoster,
+)
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class App:
+    """What `serve` runs; `loops` never end by themselves."""
+
+    settings: Settings
+    clock: Clock
+    store: SqliteStore
+    book: Book
+    engine: Engine
+    outbox: Outbox
+    drainer: Drainer
+    directory: DirectoryCache
+    parts: Parts
+    refresh: RefreshFlow
+    readers: AudienceEvents
+    """What the doors tell about who reads what."""
+    web: Starlette
+    loops: dict[str, Callable[[], Awaitable[None]]]
+
+
+Checkpoint = Callable[[str], None]
+
+
+async def experiments_of(settings: Settings, store: Store, clock: Clock) -> LiveExperiments:
+    """The hypothesis files with their seeds, `SITREP_HOME/experiments/<name>.seed`; one that was changed after its
+    experiment started is refused. In shadow mode there are none: nobody is exposed, so nothing may be counted."""
+    unknown = [
+        f"experiments/{one.name}.toml: arms: {arm!r} names a prompt version that triages do not use; "
+        "write facts+summary, or facts+summary@v1"
+        for one in settings.experiments
+        for arm in (*one.arms, one.rollout.otherwise)
+        if arm.partition("@")[2] not in ("", "v1")
+    ]
+    if unknown:
+        raise ConfigurationError(unknown)
+    known = settings.experiments if settings.file.mode == "live" else ()
+    seeds = {one.name: seed_at(settings.home / "experiments" / f"{one.name}.seed") for one in known}
+    made = LiveExperiments(store, settings.file.workspace, clock, known, seeds)
+    await made.verify()
+    return made
+
+
+def weekly_of(
+    settings: Settings, store: Store, clock: Clock, outbox: Outbox, directory: DirectoryCache, channels: ChannelNames,
+    experiments: LiveExperiments,
+) -> WeeklyReports:  # fmt: skip
+    return WeeklyReports(
+        store, settings.file.workspace, clock, ZoneInfo(settings.file.timezone),
+        outbox=outbox, directory=directory, channel=partial(channels.channel_id, report_channel(settings)),
+        incident_readers=lambda source, service: access_of(settings, settings.file.sources.get(source)).of(service)[0],
+        change_readers=change_readers_of(settings), experiments=experiments,
+    )  # fmt: skip
+
+
+def watch_of(
+    settings: Settings, store: Store, clock: Clock, outbox: Outbox, channels: ChannelNames, experiments: LiveExperiments
+) -> CutlineWatch:
+    """Pauses are told in the report's channel and in that of the team that owns the experiment."""
+
+    async def told_in(owner: str) -> list[str]:
+        team = settings.file.teams.get(owner)
+        names = [report_channel(settings)]
+        if team is not None and team.channel and settings.file.mode == "live":
+            names.append(team.channel)
+        return list(dict.fromkeys([await channels.channel_id(name) for name in names]))
+
+    return CutlineWatch(store, settings.file.workspace, clock, experiments, outbox, told_in)
+
+
+def install_metrics() -> Callable[[], str]:
+    """Metrics of this process in Prometheus' text form; no exporter of its own listens."""
+    from opentelemetry import metrics
+    from opentelemetry.exporter.prometheus import PrometheusMetricReader
+    from opentelemetry.sdk.metrics import MeterProvider
+    from prometheus_client import generate_latest
+
+    metrics.set_meter_provider(MeterProvider(metric_readers=[PrometheusMetricReader()]))
+    return lambda: generate_latest().decode()
+
+
+async def build(settings: Settings, stack: AsyncExitStack, *, checkpoint: Checkpoint | None = None) -> App:
+    """Open everything. What fails here fails with a sentence; what was opened before it is closed by the stack."""
+    clock = SystemClock()
+    file = settings.file
+    keys = secret_keys(settings)
+    egress = egress_of(settings, [pin.endpoint for chain in models_of(settings).values() for pin in chain])
+    store = SqliteStore.open(settings.home / "sitrep.db")
+    stack.push_async_callback(store.close)
+    book = Book(store, file.workspace)
+    redactor = Redactor(keys)
+    worker = WarmWorker(keys)
+    stack.callback(worker.close)
+    slack = await slack_of(settings, egress, stack)
+    sources_of_groups = group_sources(settings, egress, stack)
+    directory = directory_of(settings, store, SlackDirectory(slack.web), clock, sources_of_groups)
+    stack.push_async_callback(directory.close)
+    pagerduty = pagerduty_of(settings, egress, stack)
+    sources = [*sources_of(settings, egress, stack, pagerduty), *stored_alerts(settings, store, clock)]
+    engine = Engine(settings.home, clock, checkpoint=checkpoint)
+    late: dict[str, RefreshFlow] = {}  # the outbox asks the flow that writes into it
+    outbox = Outbox(
+        store, file.workspace, SlackPoster(slack.web), clock,
+        limits=OutboxLimits(
+            coalesce=file.timeouts.coalesce_seconds,
+            slack_down=file.timeouts.slack_down_seconds,
+            blocks=file.slack.blocks,
+        ),
+        repermit=lambda target: late["refresh"].repermit(target),
+        note_text=lambda target: late["refresh"].note_text(target),
+        notes=pagerduty if file.pagerduty.fallback_note else None,
+        checkpoint=checkpoint,
+    )  # fmt: skip
+    routing = routing_of(settings)
+    channels = ChannelNames(slack.web)
+    stack.push_async_callback(channels.close)
+    await channels.channel_id(routing.default_channel)  # reads every channel of the app: no incident waits for it
+    gateway = await build_gateway(settings, store, clock, egress, redactor, stack)
+    experiments = await experiments_of(settings, store, clock)
+    parts = Parts(
+        book=book,
+        clock=clock,
+        routing=routing,
+        collector=Collector(
+            sources, clock, services=service_names(settings), owner=routing.team,
+            alert_readers=alert_readers_of(settings), declared_edges=declared_edges(settings),
+        ),
+        directory=directory,
+        worker=worker,
+        cards=outbox,
+        assign=experiments,
+        summarise=Pausable(build_summarise(settings, gateway, routing, redactor, keys[0]), experiments.paused),
+        channel_id=channels.channel_id,
+        link_hosts=tuple(link_hosts(settings)),
+        timeouts=Timeouts(
+            collecting=file.timeouts.collecting_seconds, publish_wait=file.timeouts.publish_wait_seconds,
+            late_source=file.timeouts.late_source_seconds, permit=file.timeouts.permit_seconds,
+        ),
+        shadow=file.mode == "shadow",
+    )  # fmt: skip
+    refresh = late["refresh"] = RefreshFlow(parts)
+    triage = TriageFlow(parts)
+    watch = watch_of(settings, store, clock, outbox, channels, experiments)
+
+    async def run_triage(steps: Steps, incident_id: str, n: int) -> dict[str, Any]:
+        recorded = await triage.run(steps, incident_id, n)
+        watch.triage_recorded()
+        return recorded
+
+    engine.register("triage", run_triage)
+    engine.register("refresh", refresh.run)
+
+    async def start(wanted: Start) -> None:
+        workflow_id = f"{wanted.kind}:{wanted.incident_id}:{wanted.key}"
+        argument: str | int = int(wanted.key) if wanted.kind == "triage" else wanted.key
+        await engine.start(wanted.kind, workflow_id, wanted.incident_id, argument, priority=wanted.severity)
+
+    async def neighbours() -> Mapping[str, frozenset[str]]:
+        learnt = await topology.learnt(store, file.workspace, clock.now())
+        return topology.neighbours([*learnt, *declared_edges(settings)])
+
+    drainer = Drainer(store, file.workspace, routing, clock, start, neighbours, checkpoint, rules_of(settings))
+
+    async def intake(signals: Sequence[Signal]) -> int:
+        new = await store_signals(store, file.workspace, signals)
+        drainer.wake()
+        return new
+
+    async def polled(signals: Sequence[Signal]) -> int:
+        """What the poller read has passed no door: it is redacted here, before it is stored."""
+        return await intake([redacted_signal(signal, partial(redact_value, redactor)) for signal in signals])
+
+    await worker.warm()
+    await engine.launch()
+    stack.push_async_callback(engine.close)
+    readers = AudienceEvents(store, file.workspace, directory, clock, start)
+    rounds = Rounds(
+        parts,
+        engine,
+        directory,
+        readers,
+        recheck_seconds=file.timeouts.recheck_seconds,
+        retention=lambda now: enforce(store, file.workspace, file.retention.model_dump(), now),
+        channels=channels_of(settings),
+        weekly=weekly_of(settings, store, clock, outbox, directory, channels, experiments).send_due,
+    )
+    views = Views(parts, triage)
+    desk = IncidentDesk(
+        parts, views, directory, wake=drainer.wake, acknowledger=pagerduty, model=partial(_model_sentence, gateway),
+        waiting=outbox.waiting, switch=KillSwitch(store, file.workspace, clock, experiments),
+        admins=frozenset(file.admins.groups),
+    )  # fmt: skip
+    routes, slack_loops = slack_door(settings, slack, egress, desk, readers, outbox, clock, stack)
+    web = create_app(
+        doors=doors_of(settings, egress, stack),
+        intake=intake,
+        redact_small=lambda payload: redact_value(redactor, payload),
+        redact_large=lambda payload: worker.run(warm_redact_value, payload),
+        clock=clock,
+        ready=partial(_not_ready, outbox),
+        metrics=install_metrics(),
+        tokens=[(name, token.get_secret_value()) for name, token in settings.secrets.api_tokens],
+        incident_view=IncidentView(views, {n: frozenset(t.groups) for n, t in file.tokens.items()}).view,
+        extra_routes=routes,
+    )
+    app = App(settings, clock, store, book, engine, outbox, drainer, directory, parts, refresh, readers, web, {})
+    app.loops = {
+        "drainer": drainer.run,
+        "outbox": outbox.run,
+        "rounds": rounds.run,
+        "cutlines": watch.run,
+        "readers": readers.run,
+        **slack_loops,
+    }
+    if pagerduty is not None:
+        every = file.timeouts.poll_seconds if file.pagerduty.intake == "poll" else file.timeouts.reconcile_seconds
+        app.loops["poller"] = Poller(pagerduty, store, file.workspace, clock, polled, every).run
+    return app
+
+
+def _model_sentence(gateway: Gateway) -> str:
+    pin = gateway.pin("triage")
+    if pin is None:
+        return "no model is configured"
+    states = {one["breaker"] for one in gateway.state().values()} - {"closed"}
+    return f"{pin.name}, {'not asked for now: it failed too often' if states else 'answering'}"
+
+
+async def _not_ready(outbox: Outbox) -> Mapping[str, str]:
+    """What is not in order, for load balancers and `doctor`."""
+    waiting = await outbox.waiting()
+    return {"outbox": f"{waiting} posts wait"} if waiting > 1000 else {}
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its own signal handling: it would end the process by the signal once more."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+async def serve(settings: Settings, *, checkpoint: Checkpoint | None = None) -> None:
+    """Run until SIGTERM or SIGINT; what is in flight stays durable and goes on at the next start."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with AsyncExitStack() as stack:
+        app = await build(settings, stack, checkpoint=checkpoint)
+        server = _Server(
+            uvicorn.Config(
+                app.web, host=settings.secrets.bind, port=settings.secrets.port, log_level="warning", access_log=False,
+                timeout_keep_alive=75, lifespan="off", log_config=None,
+            )
+        )  # fmt: skip
+        tasks: dict[str, asyncio.Future[object]] = {
+            name: asyncio.ensure_future(loop()) for name, loop in app.loops.items()
+        }
+        tasks["web"] = asyncio.ensure_future(server.serve())
+        tasks["stop"] = asyncio.ensure_future(stop.wait())
+        log.info("listening on http://%s:%s", settings.secrets.bind, settings.secrets.port)
+        try:
+            await asyncio.wait(tasks.values(), return_when=asyncio.FIRST_COMPLETED)
+            for name, task in tasks.items():
+                if name != "stop" and task.done():
+                    failed = None if task.cancelled() else task.exception()
+                    why = f"with {type(failed).__name__}" if failed else "by itself"
+                    raise SitrepError(f"the {name} part ended {why}; is port {settings.secrets.port} free?")
+        finally:
+            server.should_exit = True
+            await asyncio.wait([tasks["web"]], timeout=5)
+            for task in tasks.values():
+                task.cancel()
+            await asyncio.gather(*tasks.values(), return_exceptions=True)

@@ -1,0 +1,364 @@
+"""The outside systems as the settings name them: egress, sources, doors, directories, Slack, models."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from typing import get_args
+
+import aiohttp
+from slack_sdk.web.async_client import AsyncWebClient
+from starlette.routing import Route
+
+import prompts
+from bot.cards.outbox import Outbox
+from bot.clock import Clock
+from bot.errors import ConfigurationError
+from bot.flows.audience import AudienceEvents
+from bot.flows.desk import IncidentDesk
+from bot.flows.summarise import Summarise
+from bot.incidents.alert_source import StoredAlerts
+from bot.incidents.routing import Routing
+from bot.listeners.app import Listeners
+from bot.listeners.http import slack_route
+from bot.listeners.socket import SocketMode
+from bot.model import pins
+from bot.model.attempts import GatewayLimits
+from bot.model.gateway import Gateway
+from bot.model.pins import Pin, Use
+from bot.model.spend import Ceilings
+from bot.settings import Settings, SourceSection
+from bot.store import Store
+from bot.store.sqlite import SqliteStore
+from bot.triage.check import Guards
+from bot.trust.directory import DirectoryCache
+from bot.trust.principals import Limits
+from bot.trust.redaction import Redactor
+from bot.wiring.values import (
+    access_of,
+)
+from integrations.alerts.doors import SENDERS, door_for, generic_door
+from integrations.alerts.sns import SnsDoor, fetch_by, origin_of_topic
+from integrations.asking import Access
+from integrations.directories.github import GitHubTeams
+from integrations.directories.pagerduty import PagerDutyTeams
+from integrations.directories.scim import ScimExport
+from integrations.github import GitHub
+from integrations.http import Egress, aiohttp_session, httpx2_async_transport, origin_of
+from integrations.jaeger import Jaeger
+from integrations.openai import OpenAI
+from integrations.pagerduty import PagerDuty, PagerDutyDoor
+from integrations.ports import Directory, GroupSource, ModelEndpoint, SignalDoor, Source
+from integrations.prometheus import Prometheus
+from integrations.slack import (
+    SlackReplies,
+    SlackWeb,
+    verify_signature,
+    web_client,
+)
+
+log = logging.getLogger(__name__)
+
+
+SLACK_HOSTS = (
+    "https://slack.com", "https://hooks.slack.com",
+    "https://wss-primary.slack.com", "https://wss-backup.slack.com", "https://wss-mobile.slack.com",
+)  # fmt: skip
+"""The Web API, private answers, and where `apps.connections.open` sends Socket Mode."""
+
+
+PUBLIC_HOSTS = (*SLACK_HOSTS, "https://api.pagerduty.com", "https://api.github.com", "https://api.openai.com")
+"""Addresses that the code knows by itself; they must resolve to public ones."""
+
+
+def group_sources(settings: Settings, egress: Egress, stack: AsyncExitStack) -> list[GroupSource]:
+    """Every `[directories.<name>]`."""
+    secrets = settings.secrets
+    made: list[GroupSource] = []
+    for name, one in settings.file.directories.items():
+        kind = one.kind or name
+        if kind == "scim" and one.path is not None:
+            made.append(ScimExport(one.path, name=name))
+        elif kind == "github" and one.organization is not None:
+            token = secrets.system_tokens["github"].get_secret_value()
+            try:
+                teams = GitHubTeams(
+                    url=secrets.github_api_url, token=token, egress=egress, organization=one.organization,
+                    repositories=one.repositories, name=name,
+                )  # fmt: skip
+            except ValueError as wrong:
+                raise ConfigurationError([f"[directories.{name}]: {wrong}"]) from None
+            stack.push_async_callback(teams.aclose)
+            made.append(teams)
+        elif kind == "pagerduty" and secrets.pagerduty_api_token is not None:
+            account = PagerDutyTeams(
+                url=secrets.pagerduty_api_url, token=secrets.pagerduty_api_token.get_secret_value(), egress=egress,
+                name=name,
+            )  # fmt: skip
+            stack.push_async_callback(account.aclose)
+            made.append(account)
+    return made
+
+
+def directory_of(
+    settings: Settings, store: Store, directory: Directory, clock: Clock, sources: Sequence[GroupSource] = ()
+) -> DirectoryCache:
+    """Who is who and who is where, over what the store remembers."""
+    file = settings.file
+    return DirectoryCache(
+        store,
+        file.workspace,
+        directory,
+        clock,
+        static={name: frozenset(emails) for name, emails in file.groups.items()},
+        sources=sources,
+        limits=Limits(file.timeouts.people_hours * 3600, file.timeouts.membership_minutes * 60),
+        public_rule=file.slack.public_channel_audience,
+    )
+
+
+def egress_of(settings: Settings, model_endpoints: Sequence[str] = ()) -> Egress:
+    """Everything that may be called, exactly as it is written in the settings."""
+    named = [settings.secrets.slack_api_url, settings.secrets.pagerduty_api_url, settings.secrets.github_api_url]
+    named += [source.url for source in settings.file.sources.values() if source.url]
+    named += [url for url in (settings.secrets.model_url, *model_endpoints) if url]
+    known = {origin_of(url) for url in PUBLIC_HOSTS}
+    allowed = [url for url in named if origin_of(url) not in known]
+    ca_file = str(settings.secrets.ca_file) if settings.secrets.ca_file else None
+    try:
+        public = (*PUBLIC_HOSTS, *map(origin_of_topic, _topics(settings)))
+    except ValueError as wrong:
+        raise ConfigurationError([f"[sources.cloudwatch_sns] allow.topics: {wrong}"]) from wrong
+    return Egress(allowed, public, ca_file=ca_file)
+
+
+def doors_of(settings: Settings, egress: Egress, stack: AsyncExitStack) -> list[SignalDoor]:
+    """Only doors that can check who sends are open."""
+    doors: list[SignalDoor] = []
+    if settings.secrets.pagerduty_webhook_secrets:
+        doors.append(PagerDutyDoor([s.get_secret_value() for s in settings.secrets.pagerduty_webhook_secrets]))
+    secrets_of = {
+        system: [secret.get_secret_value() for secret in many]
+        for system, many in settings.secrets.system_webhook_secrets.items()
+    }
+    doors += [door_for(sender, secrets_of[sender]) for sender in SENDERS if sender in secrets_of]
+    if "generic" in secrets_of:
+        named = {n: one.fields for n, one in settings.file.sources.items() if (one.kind or n) == "generic"}
+        for name, fields in (named or {"generic": {}}).items():
+            try:
+                doors.append(generic_door(name, secrets_of["generic"], fields))
+            except ValueError as wrong:
+                raise ConfigurationError([f"[sources.{name}] {wrong}"]) from wrong
+    if topics := _topics(settings):
+        doors.append(SnsDoor(topics, fetch_by(egress, topics, stack)))
+    return doors
+
+
+def stored_alerts(settings: Settings, store: Store, clock: Clock) -> list[Source]:
+    """The alerts that came by webhook, as evidence of their incident; where a door for them is open."""
+    senders = [one for one in (*SENDERS, "generic") if one in settings.secrets.system_webhook_secrets]
+    senders += ["cloudwatch_sns"] if _topics(settings) else []
+    sections = settings.file.sources
+    for sender in senders:
+        if not any(sender in (name, one.kind) for name, one in sections.items()):
+            log.warning(
+                "/webhooks/%s is open and sitrep.toml has no [sources.%s] with readers: nobody may read its alerts, so "
+                "that its cards show only number, severity and time", sender, sender,
+            )  # fmt: skip
+    if not senders:
+        return []
+
+    def access(sender: str) -> Access:
+        return access_of(settings, sections.get(sender))
+
+    return [StoredAlerts(store, settings.file.workspace, clock, access, 2.0)]
+
+
+def _topics(settings: Settings) -> list[str]:
+    """The SNS topics that may bring alarms; who signs them is Amazon, so no secret is set."""
+    source = settings.file.sources.get("cloudwatch_sns")
+    return list(source.allow.topics) if source is not None else []
+
+
+def pagerduty_of(settings: Settings, egress: Egress, stack: AsyncExitStack) -> PagerDuty | None:
+    """The incident source; absent without a token (webhooks alone still work)."""
+    token = settings.secrets.pagerduty_api_token
+    if token is None:
+        return None
+    source = settings.file.sources.get("pagerduty")
+    made = PagerDuty(
+        url=settings.secrets.pagerduty_api_url,
+        token=token.get_secret_value(),
+        egress=egress,
+        access=access_of(settings, source),
+        deadline_seconds=source.deadline_seconds if source else 3.0,
+        email=settings.file.pagerduty.note_email,
+    )
+    stack.push_async_callback(made.aclose)
+    return made
+
+
+def sources_of(settings: Settings, egress: Egress, stack: AsyncExitStack, pagerduty: PagerDuty | None) -> list[Source]:
+    """Every `[sources.<name>]` as its integration. A kind that is not known is a configuration error."""
+    made: list[Source] = [] if pagerduty is None else [pagerduty]
+    problems = []
+    for name, source in settings.file.sources.items():
+        kind = source.kind or name
+        if kind in ("pagerduty", "slack", "generic", "cloudwatch_sns", *SENDERS):  # they send, and are not asked
+            continue
+        maker = _MAKERS.get(kind)
+        if maker is None:
+            problems.append(f"[sources.{name}] kind = {kind!r} is not known; known: {', '.join(sorted(_MAKERS))}")
+            continue
+        made.append(maker(settings, name, source, egress, stack))
+    if problems:
+        raise ConfigurationError(problems)
+    return made
+
+
+def _token(settings: Settings, name: str, kind: str) -> str | None:
+    """`SITREP_SOURCE_<NAME>_TOKEN` of this source, else the system's."""
+    own = settings.secrets.source_tokens.get(name.lower().replace("-", "_"))
+    found = own or settings.secrets.system_tokens.get(kind)
+    return found.get_secret_value() if found else None
+
+
+def _jaeger(settings: Settings, name: str, source: SourceSection, egress: Egress, stack: AsyncExitStack) -> Source:
+    if source.url is None:
+        raise ConfigurationError([f"[sources.{name}] needs url, the address of Jaeger's query service"])
+    made = Jaeger(
+        name=name, url=source.url, link_url=source.link_url, token=_token(settings, name, "jaeger"), egress=egress,
+        access=access_of(settings, source), deadline_seconds=source.deadline_seconds,
+    )  # fmt: skip
+    stack.push_async_callback(made.aclose)
+    return made
+
+
+def _prometheus(settings: Settings, name: str, source: SourceSection, egress: Egress, stack: AsyncExitStack) -> Source:
+    if source.url is None:
+        raise ConfigurationError([f"[sources.{name}] needs url, the address of Prometheus"])
+    made = Prometheus(
+        name=name, url=source.url, link_url=source.link_url, token=_token(settings, name, "prometheus"), egress=egress,
+        access=access_of(settings, source), deadline_seconds=source.deadline_seconds, queries=source.queries,
+    )  # fmt: skip
+    stack.push_async_callback(made.aclose)
+    return made
+
+
+def _github(settings: Settings, name: str, source: SourceSection, egress: Egress, stack: AsyncExitStack) -> Source:
+    made = GitHub(
+        name=name, url=source.url or settings.secrets.github_api_url, token=_token(settings, name, "github"),
+        egress=egress, access=access_of(settings, source), deadline_seconds=source.deadline_seconds,
+        repositories=source.allow.repositories,
+    )  # fmt: skip
+    stack.push_async_callback(made.aclose)
+    return made
+
+
+_Maker = Callable[[Settings, str, SourceSection, Egress, AsyncExitStack], Source]
+
+
+_MAKERS: dict[str, _Maker] = {"github": _github, "jaeger": _jaeger, "prometheus": _prometheus}
+
+
+@dataclass(frozen=True, slots=True)
+class SlackParts:
+    """One client on one session: for posting, for Bolt, for private answers."""
+
+    client: AsyncWebClient
+    web: SlackWeb
+    session: aiohttp.ClientSession
+
+
+async def slack_of(settings: Settings, egress: Egress, stack: AsyncExitStack) -> SlackParts:
+    token = settings.secrets.slack_bot_token
+    if token is None:
+        raise ConfigurationError(["SLACK_BOT_TOKEN is not set; it is the app's bot token (xoxb-…)"])
+    session = aiohttp_session(egress, "slack")
+    stack.push_async_callback(session.close)
+    client = web_client(token.get_secret_value(), settings.secrets.slack_api_url, session)
+    return SlackParts(client, SlackWeb(client), session)
+
+
+def slack_door(
+    settings: Settings, slack: SlackParts, egress: Egress, desk: IncidentDesk, readers: AudienceEvents, outbox: Outbox,
+    clock: Clock, stack: AsyncExitStack,
+) -> tuple[list[Route], dict[str, Callable[[], Awaitable[None]]]]:  # fmt: skip
+    """Commands, buttons and events: a loop for Socket Mode, or a route for signed HTTP."""
+    replies = SlackReplies(slack.web, slack.session, settings.secrets.slack_api_url)
+    listeners = Listeners(desk, replies, readers, outbox.form)
+    stack.push_async_callback(listeners.close)
+    bolt = listeners.bolt(slack.client)
+    token = settings.secrets.slack_app_token
+    if settings.file.slack.mode == "socket":
+        if token is None:
+            log.warning("SLACK_APP_TOKEN is not set: posts work, commands and buttons do not")
+            return [], {}
+        socket = SocketMode(
+            bolt, token.get_secret_value(), lambda: aiohttp_session(egress, "slack socket", 30.0), readers.reconnected
+        )
+        return [], {"socket": socket.run}
+    secrets_ = [secret.get_secret_value() for secret in settings.secrets.slack_signing_secrets]
+    return [slack_route(bolt, partial(verify_signature, secrets_), clock, readers.reconnected)], {}
+
+
+def models_of(settings: Settings) -> dict[Use, tuple[Pin, ...]]:
+    """The approved pin per use, as SITREP_MODEL, SITREP_MODEL_URL and the models file say; none without a key or an
+    address. The file is read in any case: what is not pinned is refused at start-up."""
+    path = settings.secrets.models_file
+    models = pins.read(path.read_text(encoding="utf-8") if path else prompts.models_text(), str(path or "models.toml"))
+    if settings.secrets.openai_api_key is None and settings.secrets.model_url is None:
+        return {}
+    first = models.choose("triage", settings.secrets.model, settings.secrets.model_url)
+    return {use: (first,) for use in get_args(Use) if use in first.uses}
+
+
+async def build_gateway(
+    settings: Settings, store: SqliteStore, clock: Clock, egress: Egress, redactor: Redactor, stack: AsyncExitStack
+) -> Gateway:
+    """The gateway with an endpoint per pin; what an earlier process left reserved is settled in full."""
+    file, chosen = settings.file, models_of(settings)
+    key = settings.secrets.openai_api_key
+    endpoints: dict[str, ModelEndpoint] = {}
+    for pin in {pin.name: pin for chain in chosen.values() for pin in chain}.values():
+        transport = httpx2_async_transport(egress, "model")
+        made = OpenAI("model", pin.endpoint, key.get_secret_value() if key else None, transport, pin.server)
+        stack.push_async_callback(made.aclose)
+        endpoints[pin.name] = made
+    gateway = Gateway(
+        store, clock, chosen, endpoints,
+        ceilings=Ceilings(
+            incident_usd=file.budget.usd_per_incident, day_usd=file.budget.usd_per_day,
+            month_usd=file.budget.usd_per_month,
+            team_month_usd={n: t.usd_per_month for n, t in file.teams.items() if t.usd_per_month is not None},
+        ),
+        limits=GatewayLimits(
+            attempt_seconds=file.timeouts.model_attempt_seconds,
+            transcripts_kept=timedelta(days=file.retention.transcripts_days),
+        ),
+        redact=lambda text: redactor.redact(text).text,
+    )  # fmt: skip
+    stack.push_async_callback(gateway.aclose)
+    await gateway.recover(file.workspace, frozenset())  # before the engine starts: no workflow of ours is alive
+    return gateway
+
+
+def build_summarise(
+    settings: Settings, gateway: Gateway, routing: Routing, redactor: Redactor, key: bytes
+) -> Summarise:
+    return Summarise(
+        gateway=gateway,
+        prompt=prompts.load("triage", 1),
+        fence_key=key,
+        guards=Guards(
+            redact=lambda text: redactor.redact(text).text,
+            suspicious=lambda text: redactor.redact(text).suspicious,
+        ),
+        token_budget=settings.file.budget.tokens_per_triage,
+        deadline_seconds=settings.file.timeouts.model_seconds,
+        team=routing.team,
+    )

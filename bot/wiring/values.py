@@ -1,0 +1,147 @@
+"""From the settings to the values that rooms take: pure, and naming no integration but the nouns."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Callable
+from datetime import timedelta
+from urllib.parse import urlsplit
+
+from bot.incidents.correlate import Rules
+from bot.incidents.routing import Routing, Service
+from bot.settings import Settings, SourceSection
+from bot.triage.collect import Edge
+from integrations.asking import Access, ServiceRule
+from integrations.records import Batch, Incident, Readers, ServiceNames
+
+log = logging.getLogger(__name__)
+
+
+CHANGE_KINDS = frozenset({"github", "gitlab", "argocd", "kubernetes", "launchdarkly", "flagd", "changes"})
+"""Kinds of sources that tell of changes."""
+
+
+def secret_keys(settings: Settings) -> list[bytes]:
+    """The keys of placeholder digests, newest first; made once in SITREP_HOME when none is set."""
+    if settings.secrets.secret_keys:
+        return [key.get_secret_value().encode() for key in settings.secrets.secret_keys]
+    path = settings.home / "secret.key"
+    settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if not path.exists():
+        path.touch(mode=0o600)
+        path.write_text(secrets.token_hex(32), encoding="ascii")
+        log.warning("made %s; keep it, or set SITREP_SECRET_KEY: it keys the placeholders of redacted secrets", path)
+    return [path.read_text(encoding="ascii").strip().encode()]
+
+
+def routing_of(settings: Settings) -> Routing:
+    """Severity, who gets a card, and where it goes."""
+    file = settings.file
+    return Routing(
+        default_channel=file.slack.channel,
+        when=file.triage.when,
+        severity=file.severity,
+        services={
+            name: Service(name, (*one.pagerduty, *one.otel), one.team, one.channel, one.depends_on)
+            for name, one in file.services.items()
+        },
+        team_channels={name: team.channel for name, team in file.teams.items() if team.channel},
+        routes=[(route.match, route.channel) for route in file.routes],
+        shadow_channel=file.slack.shadow_channel if file.mode == "shadow" else None,
+    )
+
+
+def rules_of(settings: Settings) -> Rules:
+    """How close alerts of one incident are."""
+    section = settings.file.correlation
+    return Rules(timedelta(minutes=section.within_minutes), section.hops, section.incidents_at_most)
+
+
+def channels_of(settings: Settings) -> list[str]:
+    """Every channel that the settings name as a place for cards."""
+    file = settings.file
+    named = [
+        file.slack.channel,
+        *(s.channel for s in file.services.values()),
+        *(t.channel for t in file.teams.values()),
+    ]
+    named += [route.channel for route in file.routes]
+    if file.mode == "shadow":
+        named = [file.slack.shadow_channel]
+    return list(dict.fromkeys(name for name in named if name))
+
+
+def service_names(settings: Settings) -> dict[str, ServiceNames]:
+    """What each system calls each service."""
+    return {
+        name: ServiceNames(name, one.otel, one.pagerduty, one.repositories, one.kubernetes, one.prometheus)
+        for name, one in settings.file.services.items()
+    }
+
+
+def service_rule(settings: Settings, name: str) -> ServiceRule:
+    """Who may read what is about a service: its own readers, else its team's."""
+    one = settings.file.services.get(name)
+    if one is None:
+        return ServiceRule()
+    team = settings.file.teams.get(one.team or "")
+    groups = one.readers if one.readers is not None else (team.readers if team else None)
+    return ServiceRule(Readers.of(groups) if groups is not None else None, one.model)
+
+
+def access_of(settings: Settings, source: SourceSection | None) -> Access:
+    """Who may read what a source says. A source without readers (it was refused at start-up) is nobody's."""
+    readers = Readers.of(source.readers) if source is not None and source.readers is not None else Readers.nobody()
+    return Access(readers, source.model if source else "allowed", lambda name: service_rule(settings, name))
+
+
+def alert_readers_of(settings: Settings) -> Callable[[Incident], Readers]:
+    """Who may read an incident: its source's readers narrowed by its service's."""
+
+    def readers(incident: Incident) -> Readers:
+        return access_of(settings, settings.file.sources.get(incident.source)).of(incident.service)[0]
+
+    return readers
+
+
+def declared_edges(settings: Settings) -> list[Batch[Edge]]:
+    """`depends_on`, readable by whoever may read both services."""
+    batches = []
+    for name, one in settings.file.services.items():
+        for other in one.depends_on:
+            readers = Readers.of(["everyone"])
+            for service in (name, other):
+                readers = readers.narrowed(service_rule(settings, service).readers)
+            batches.append(Batch("settings", readers, [(name, other)]))
+    return batches
+
+
+def link_hosts(settings: Settings) -> list[str]:
+    """Hosts and origins that a card may link to: the settings' own, and those of the configured sources."""
+    found = [*settings.file.links.hosts, "*.pagerduty.com", "github.com"]
+    for source in settings.file.sources.values():
+        for url in (source.url, source.link_url):
+            if url:
+                parts = urlsplit(url)
+                found.append(f"{parts.scheme}://{parts.netloc}")
+    return list(dict.fromkeys(found))
+
+
+def change_readers_of(settings: Settings) -> Callable[[str], Readers]:
+    """Who may read of changes to a service: whoever may read it in every source that tells of changes."""
+    telling = [one for name, one in settings.file.sources.items() if (one.kind or name) in CHANGE_KINDS]
+
+    def readers(service: str) -> Readers:
+        found = Readers.of(["everyone"]).narrowed(service_rule(settings, service).readers)
+        for source in telling:
+            found = found.narrowed(access_of(settings, source).of(service)[0])
+        return found
+
+    return readers
+
+
+def report_channel(settings: Settings) -> str:
+    """Where reports and notices go: the channel of last resort, in shadow mode the shadow channel."""
+    slack = settings.file.slack
+    return (slack.shadow_channel or slack.channel) if settings.file.mode == "shadow" else slack.channel
