@@ -36,6 +36,8 @@ def settings(urls: Mapping[str, str], *, channel: str = "#incidents", model_seco
         "permit_seconds = 5",
         f"model_seconds = {model_seconds:g}",
         f"model_attempt_seconds = {model_seconds * 0.9:g}",
+        "[links]",
+        f'hosts = ["{urls["github"]}", "{urls["control"]}"]',
         "[severity]",
         "P1 = 1",
         "P2 = 2",

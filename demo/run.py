@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import html
 import json
 import pathlib
 import re
@@ -16,11 +17,12 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+import httpx
 from rich.console import Console
 
 from demo.bot_process import BotFailed, BotProcess, settings
@@ -137,8 +139,23 @@ class Demo:
         ]
         if late or len(self.systems.deliveries) != 3:
             self.problems.append(f"webhooks: {len(self.systems.deliveries)} sent, {len(late)} not taken")
+        await self.follow(cards[0] if cards else {})
         if self.slack.proxy.refusals:
             self.problems.append(f"Slack would have refused blocks: {self.slack.proxy.refusals[0]}")
+
+    async def follow(self, card: Message) -> None:
+        """Every link of the card leads to a page that is there."""
+        found = links(card)
+        if not found:
+            self.problems.append("the card links to nothing")
+        async with httpx.AsyncClient(trust_env=False, timeout=10) as client:
+            for url in found:
+                try:
+                    status = (await client.get(url)).status_code
+                except httpx.HTTPError as error:
+                    status = type(error).__name__
+                if status != 200:
+                    self.problems.append(f"the card links to {url}, which answers {status}")
 
     async def report(self) -> None:
         """The week's report must count the one incident, with its times."""
@@ -185,19 +202,23 @@ class Demo:
 
 def whole_text(message: Message) -> str:
     """Everything that a reader of the message sees, as one text; no-break spaces are spaces."""
-    found: list[str] = [message.get("text", "")]
+    return "\n".join(_texts(message)).replace("\u00a0", " ")
 
-    def walk(value: Any) -> None:
-        if isinstance(value, dict):
-            found.extend(one for key, one in value.items() if key in ("text", "alt_text") and isinstance(one, str))
-            for one in value.values():
-                walk(one)
-        elif isinstance(value, list):
-            for one in value:
-                walk(one)
 
-    walk(message.get("blocks", []))
-    return "\n".join(found).replace("\u00a0", " ")
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, Mapping):
+        yield from (one for key, one in value.items() if key in ("text", "alt_text") and isinstance(one, str))
+        for one in value.values():
+            yield from _texts(one)
+    elif isinstance(value, list):
+        for one in value:
+            yield from _texts(one)
+
+
+def links(message: Message) -> list[str]:
+    """The addresses that a message's mrkdwn links to, each once."""
+    text = "\n".join(_texts(message))
+    return list(dict.fromkeys(html.unescape(url) for url in re.findall(r"<(https?://[^|>\s]+)\|", text)))
 
 
 def button(message: Message, label: str) -> str | None:

@@ -79,6 +79,8 @@ class Tape:
         self.healthy_to = _epoch(self.manifest["changes"][-1]["started_at"])
         self.ended_at = float(self.manifest["ended_at"])
         self.alert_at = float(self.manifest["alert_at"])
+        self.addresses: dict[str, str] = {}
+        """Real addresses, such as `https://github.com`, to what answers for them here."""
         self.triggered_at = clock()
         self.resolved_at: float | None = None
 
@@ -92,13 +94,26 @@ class Tape:
         """Seconds from the recording's clock to ours."""
         return self.triggered_at - self.alert_at
 
+    def localised(self, value: Any) -> Any:
+        """A copy with every address of a real system replaced by ours, so that nothing leads to somebody else's."""
+        if isinstance(value, dict):
+            return {key: self.localised(one) for key, one in value.items()}
+        if isinstance(value, list):
+            return [self.localised(one) for one in value]
+        if isinstance(value, str) and value.startswith("https://"):
+            for theirs, ours in self.addresses.items():
+                if value.startswith(theirs):
+                    return ours + value.removeprefix(theirs)
+        return value
+
     def shifted(self, value: Any) -> Any:
-        """A copy of an answer with every ISO time in it moved to the present."""
+        """A copy of a recorded answer with every ISO time in it moved to the present, and our addresses."""
         if isinstance(value, dict):
             return {key: self.shifted(one) for key, one in value.items()}
         if isinstance(value, list):
             return [self.shifted(one) for one in value]
         if isinstance(value, str):
+            value = self.localised(value)
             return _ISO.sub(lambda match: _move(match[0], self.shift), value)
         return value
 

@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from demo.systems.pages import github_pages
 from demo.tape import Tape
 
 LIMIT = 5000
@@ -212,7 +213,7 @@ class _GitHub:
 
 def github(tape: Tape, token: str) -> Starlette:
     """The application; `token` is the only one that it knows."""
-    return Starlette(routes=_GitHub(tape, token).routes())
+    return Starlette(routes=[*_GitHub(tape, token).routes(), *github_pages(tape)])
 
 
 def _epoch(text: str) -> float:

@@ -65,11 +65,9 @@ class IncidentState:
         if before == status or (before == "resolved" and status != "triggered"):
             return False
         at = zulu(self.now())
-        incident.update(
-            status=status, updated_at=at, last_status_change_at=at, last_status_change_by=user_reference(by)
-        )
+        incident.update(status=status, updated_at=at, last_status_change_at=at, last_status_change_by=self._person(by))
         incident["acknowledgements"] = (
-            [{"at": at, "acknowledger": user_reference(by)}] if status == "acknowledged" else []
+            [{"at": at, "acknowledger": self._person(by)}] if status == "acknowledged" else []
         )
         incident["resolved_at"] = at if status == "resolved" else None
         if status == "resolved":
@@ -83,7 +81,7 @@ class IncidentState:
         if before == "resolved":
             kind, word, event = "reopen", "Reopened", "incident.reopened"
             self._tape.resolved_at = None
-            incident["assignments"] = [{"at": at, "assignee": user_reference(by)}]
+            incident["assignments"] = [{"at": at, "assignee": self._person(by)}]
         self._log(kind, by, f"{word} by {by.name}")
         self._event(event, by)
         return True
@@ -93,7 +91,7 @@ class IncidentState:
         incident = self._open()
         note = {
             "id": f"PNOTE{next(self._numbers):05d}",
-            "user": user_reference(by),
+            "user": self._person(by),
             "channel": {"summary": "The PagerDuty website or APIs"},
             "content": content,
             "created_at": zulu(self.now()),
@@ -101,7 +99,7 @@ class IncidentState:
         self.notes.append(note)
         self._log("annotate", by, f"Note added by {by.name}")
         data = {
-            "incident": {**incident_reference(incident)},
+            "incident": self._tape.localised(incident_reference(incident)),
             "id": note["id"],
             "content": content,
             "trimmed": False,
@@ -141,7 +139,11 @@ class IncidentState:
 
     def _log(self, kind: str, by: Person, summary: str) -> None:
         identifier = f"R1LIVE{next(self._numbers):08d}"
-        self.log_entries.append(log_entry(self._open(), kind, identifier, self.now(), user_reference(by), summary))
+        entry = log_entry(self._open(), kind, identifier, self.now(), user_reference(by), summary)
+        self.log_entries.append(self._tape.localised(entry))
+
+    def _person(self, person: Person) -> dict[str, Any]:
+        return dict(self._tape.localised(user_reference(person)))
 
     def _event(self, event_type: str, by: Person | None) -> dict[str, Any]:
         return self._send(event_type, by, self.webhook_data())
@@ -152,7 +154,7 @@ class IncidentState:
             "event_type": event_type,
             "resource_type": "incident",
             "occurred_at": self.now().isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-            "agent": user_reference(by) if by else None,
+            "agent": self._person(by) if by else None,
             "client": None if by else {"name": "Prometheus"},
             "data": data,
         }

@@ -15,6 +15,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from demo.promql import QueryError, duration
+from demo.systems.pages import jaeger_pages
 from demo.tape import Tape
 
 DEFAULT_LIMIT = 20
@@ -86,6 +87,7 @@ def jaeger(tape: Tape) -> Starlette:
 
     return Starlette(
         routes=[
+            *jaeger_pages(tape),
             Route("/api/services", list_services),
             Route("/api/services/{service}/operations", list_operations),
             Route("/api/traces", search),

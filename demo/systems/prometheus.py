@@ -13,6 +13,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from demo.promql import QueryError, duration, evaluate, evaluate_range, parse
+from demo.systems.pages import prometheus_pages
 from demo.tape import Tape
 
 MAX_POINTS = 11_000
@@ -86,6 +87,7 @@ def prometheus(tape: Tape) -> Starlette:
 
     return Starlette(
         routes=[
+            *prometheus_pages(tape),
             Route("/api/v1/query", query, methods=["GET", "POST"]),
             Route("/api/v1/query_range", query_range, methods=["GET", "POST"]),
             Route("/api/v1/series", series, methods=["GET", "POST"]),

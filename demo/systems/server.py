@@ -33,6 +33,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
+from demo.answers import API, PD_API, PD_WEB, WEB
 from demo.systems import github as github_api
 from demo.systems import pagerduty as pagerduty_api
 from demo.systems.faults import Faults, Faulty
@@ -40,6 +41,7 @@ from demo.systems.github import github
 from demo.systems.incident import IncidentState
 from demo.systems.jaeger import jaeger
 from demo.systems.pagerduty import pagerduty
+from demo.systems.pages import pagerduty_pages
 from demo.systems.prometheus import prometheus
 from demo.systems.webhooks import Webhooks
 from demo.tape import FOLDER, Tape
@@ -163,6 +165,12 @@ class Systems:
             for name, app in applications.items()
         ]
         servers.append(self._server("control", self._control()))
+        self.tape.addresses = {
+            API: self.url["github"],
+            WEB: self.url["github"],
+            PD_API: self.url["pagerduty"],
+            PD_WEB: f"{self.url['control']}/pagerduty",
+        }
         tasks: list[asyncio.Task[Any]] = [asyncio.create_task(one) for _, one in servers]
         delivering = asyncio.create_task(self._webhooks.run())
         while not all(server.started for server, _ in servers):
@@ -226,6 +234,7 @@ class Systems:
         }
         return Starlette(
             routes=[
+                *pagerduty_pages(self.tape, self.state),
                 Route("/state", state),
                 Route("/trigger", trigger, methods=["POST"]),
                 Route("/webhook", webhook, methods=["POST"]),

@@ -365,3 +365,48 @@ def test_the_control_is_reached_from_another_process_too(web: httpx.Client, syst
     web.post(f"{control}/acknowledge")
     state = web.get(f"{control}/state").json()
     assert (state["status"], state["incident"]) == ("acknowledged", INCIDENT_ID)
+
+
+# --- pages ---------------------------------------------------------------------------------------------------------
+
+
+def test_nothing_that_the_systems_say_leads_to_somebody_elses_server(
+    web: httpx.Client, systems: Systems, account
+) -> None:
+    systems.move("acknowledged")
+    said = [
+        account.rget(f"/incidents/{INCIDENT_ID}"),
+        account.list_all(f"/incidents/{INCIDENT_ID}/log_entries"),
+        account.list_all(f"/incidents/{INCIDENT_ID}/alerts"),
+        account.get(f"/incidents/{INCIDENT_ID}/related_change_events").json(),
+        account.rpost(f"/incidents/{INCIDENT_ID}/notes", json={"content": "x"}),
+        ask(web, systems, "github", f"/repos/{CHECKOUT.repository}/deployments").json(),
+        ask(web, systems, "github", f"/repos/{CHECKOUT.repository}/commits").json(),
+    ]
+    addresses = set(re.findall(r'https?://[^/"]+', json.dumps(said)))
+    assert addresses <= {one.rstrip("/") for one in systems.url.values()} | {"https://docs.github.com"}
+
+
+def test_what_a_card_links_to_can_be_looked_at(web: httpx.Client, systems: Systems, account) -> None:
+    incident = account.rget(f"/incidents/{INCIDENT_ID}")
+    assert incident["title"] in web.get(incident["html_url"]).text
+    alert = account.list_all(f"/incidents/{INCIDENT_ID}/alerts")[0]
+    assert web.get(alert["html_url"]).status_code == 200
+    deployments = ask(web, systems, "github", f"/repos/{CHECKOUT.repository}/deployments").json()
+    compare = f"/repos/{CHECKOUT.repository}/compare/{deployments[1]['sha']}...{deployments[0]['sha']}"
+    diff = web.get(ask(web, systems, "github", compare).json()["html_url"])
+    assert "<span class='add'>+pool_size = 2</span>" in diff.text
+    trace = ask(web, systems, "jaeger", "/api/traces", service="checkout-api", limit=1).json()["data"][0]
+    shown = web.get(f"{systems.url['jaeger']}/trace/{trace['traceID']}").text
+    assert shown.count("<tr") == len(trace["spans"])
+    graph = web.get(
+        f"{systems.url['prometheus']}/graph", params={"g0.expr": "http_error_ratio", "g0.range_input": "15m"}
+    )
+    assert "<polyline" in graph.text
+    assert "parse error" in web.get(f"{systems.url['prometheus']}/graph", params={"g0.expr": "sum("}).text
+    assert web.get(f"{systems.url['jaeger']}/trace/{'0' * 32}").status_code == 404
+
+
+def test_pages_show_outside_text_as_text(web: httpx.Client, systems: Systems) -> None:
+    answer = web.get(f"{systems.url['prometheus']}/graph", params={"g0.expr": "<script>alert(1)</script>"})
+    assert "<script>" not in answer.text

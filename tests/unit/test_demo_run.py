@@ -8,7 +8,7 @@ from rich.console import Console
 
 from bot.settings import load
 from demo.bot_process import settings
-from demo.run import button, report_lacks, says_about_summary, whole_text
+from demo.run import button, links, report_lacks, says_about_summary, whole_text
 from demo.show import Channel
 from demo.slack import config
 
@@ -17,6 +17,7 @@ URLS = {
     "jaeger": "http://127.0.0.1:2",
     "pagerduty": "https://127.0.0.1:3",
     "github": "http://127.0.0.1:4",
+    "control": "http://127.0.0.1:5",
 }
 
 
@@ -97,3 +98,11 @@ def test_a_button_is_found_by_its_words() -> None:
     ]
     assert button({"blocks": blocks}, "Go") == "go"
     assert button({"blocks": blocks}, "Stop") is None
+
+
+def test_links_are_found_once_and_unescaped() -> None:
+    text = "see <http://127.0.0.1:1/a?x=1&amp;y=2|e1>, <http://127.0.0.1:1/a?x=1&amp;y=2|e2> and <https://x.example|e3>"
+    assert links({"text": "no <!here>", "blocks": [section(text)]}) == [
+        "http://127.0.0.1:1/a?x=1&y=2",
+        "https://x.example",
+    ]
