@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from statistics import NormalDist
 
@@ -203,6 +204,25 @@ def test_a_look_keeps_what_earlier_looks_drew():
     with pytest.raises(ValueError, match="was asked for after"):
         test.decide(3)
     assert (replications_for(5_000), replications_for(5_001)) == (9_999, 1_999)
+
+
+def test_over_all_looks_together_exactly_the_error_is_spent():
+    """One set of durations, 1,500 assignments of the mechanism, error 20 %, six looks: 300 verdicts are expected, and
+    fewer than 230 or more than 370 come up in 1 of 100,000 seeds."""
+    random = np.random.default_rng(9)
+    z = np.clip(random.standard_t(2, 40), -CLIP, CLIP)
+    start = np.sort(random.random(40)) * 5
+    verdicts = 0
+    for i in range(1_500):
+        treated = [int(a) for _ in range(10) for a in BALANCED[random.integers(6)]]
+        design = replace(
+            one_stratum(treated, read=[int(r) for r in np.ceil(start + 0.4)]),
+            unit_ids=tuple(f"{i}-{j}" for j in range(40)),
+            seen=np.ceil(start).astype(np.int64),
+        )
+        test = Planned(design, z, horizon=6, replications=99, alpha=0.2)
+        verdicts += any(test.decide(k) for k in range(1, 7))
+    assert 230 <= verdicts <= 370
 
 
 def test_no_verdict_outside_the_horizon_and_the_sign_is_the_direction():
