@@ -44,7 +44,7 @@ async def test_a_released_summary_is_recorded_as_such_and_paid_by_the_team() -> 
     assert isinstance(result, Released)
     (recorded,) = await store.query("SELECT * FROM calls")
     assert (recorded["outcome"], recorded["reason"], recorded["triage_id"]) == ("released", "", "P8K2Q1/1")
-    assert json.loads(recorded["evidence"]) == ["e1", "e3", "e7", "e9", "e12"]
+    assert json.loads(recorded["evidence"]) == ["e1", "e3", "e9", "e12", "e7"]
     (spent,) = await store.query("SELECT * FROM spend")
     assert (spent["team"], spent["incident_id"], spent["step"]) == ("payments", "P8K2Q1", "infer")
     await store.close()
