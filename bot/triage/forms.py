@@ -93,10 +93,15 @@ _LABEL = re.compile(
     r"|reminder|memo|task|prompt|question|answer|response|output|context|fyi|nb|ps)\b[^.]{0,40}?[:,-]\s|^[A-Z]{4,}\b[!:.]",
     re.I,
 )
+_PATH_FIELD = re.compile(r"/[{:<]?\w+[}>]?(?=[/\s.,;:)]|\Z)")
+"""`/accounts/{accountId}` is a path, not code."""
 _METHODS = frozenset({"GET", "POST", "PUT", "DELETE", "HEAD", "PATCH", "OPTIONS"})
 _ADVERBS = frozenset({"first", "now", "then", "next", "finally", "also", "instead", "so", "and", ""})
 _MODAL = re.compile(r"\b(?:should|must|shall|ought)\b", re.I)
-_CODE = re.compile(r"[{}\[\]\\|^~$]|(?<!\w)=|=(?!\w)|\(\)|==|->|=>|\w\(|\(\(|[?!]")
+_CODE = re.compile(
+    r"[{}\[\]\\|^~$]|(?<!\w)=|=(?!\w)|\(\)|==|->|=>|\w\(|\(\(|[?!]"
+    r"|%[0-9A-Fa-f]{2}|\.\.|(?:(?<!\S)[-./_*=]+\s+){3}"
+)
 _COMMANDS = re.compile(
     r"\b(?:kubectl|helm|oc|systemctl|journalctl|psql|mysql|redis-cli|mongosh?|curl|wget|ssh|scp|rsync|sudo|terraform"
     r"|argocd|istioctl|iptables|docker-compose|chmod|chown|rm\s+-|dd\s+if|mkfs|nc\s+-|bash\s+-|sh\s+-|python\d?\s+-"
@@ -156,7 +161,8 @@ def advises_rollout(text: str, *, advice: bool) -> bool:
 
 def is_sentence(text: str) -> bool:
     """A plain statement: no question, no shout, no code, no label in front, at least two words, one a plain one."""
-    if text.count("(") != text.count(")") or _CODE.search(text) or _LABEL.search(text):
+    bare = _PATH_FIELD.sub("/x", text)
+    if text.count("(") != text.count(")") or _CODE.search(bare) or _LABEL.search(text):
         return False
     tokens = [token.strip(".,;:()\"'") for token in text.split() if re.search(r"[^\W_]", token)]
     plain = [token for token in tokens if token.isalpha() and is_plain(token.lower())]

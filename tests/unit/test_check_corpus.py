@@ -29,6 +29,8 @@ ITEMS = (
     evidence("e6", "runbook", "checkout rollback", "1. Check the pool with: kubectl logs deploy/checkout-api -n shop\n2. Roll back with: kubectl rollout undo deployment/checkout-api -n shop\n3. If the queue grows, restart the worker and scale checkout-api to 6 replicas. 4. Page the database team."),  # noqa: E501
     evidence("e7", "past_incident", "P7 in May", "On 2026-05-03 checkout-api failed for 22 minutes after a pool change; a rollback ended it."),  # noqa: E501
     evidence("e8", "log", "kubelet", "Readiness probe failed for pod checkout-api-7f9c: HTTP probe failed with statuscode: 503. OOMKilled: 0"),  # noqa: E501
+    evidence("e9", "log", "ts-order-service: now logged ERROR “OrderServiceImpl getSoldTickets Left ticket info is empty”", "12 of 34 calls logged ERROR “OrderServiceImpl getSoldTickets Left ticket info is empty”, usually 18 of 152"),  # noqa: E501
+    evidence("e10", "trace", "ts-basic-service: calls from ts-travel-service wait 2.2 s on the way (normal 3 ms)", "9 of 9 calls from ts-travel-service to ts-basic-service /api/v1/basic/{tripId} spent 2.2 s on the way, client minus server (normal 3 ms); usually 0 of 31 are that slow"),  # noqa: E501
 )  # fmt: skip
 
 GOOD = {
@@ -49,6 +51,16 @@ GOOD = {
         ("checkout-api is failing for 38% of its requests.", "s1"),
         ("Latency of POST /checkout rose to 4900 ms.", "s3"),
         ("A similar failure on 2026-05-03 lasted 22 minutes.", "s7"),
+        (
+            "12 of 34 calls logged ERROR “OrderServiceImpl getSoldTickets Left ticket info is empty”.",
+            "@e9",
+        ),
+        ("ts-order-service now logs errors that it seldom logged before.", "@e9"),
+        (
+            "9 of 9 calls from ts-travel-service to ts-basic-service /api/v1/basic/{tripId} spent 2.2 s on the way.",
+            "@e10",
+        ),
+        ("Calls from ts-travel-service wait 2.2 s on the way to ts-basic-service, normally 3 ms.", "@e10"),
     ],
     "cause": [
         ("Deploy a1b2c3d to checkout-api at 14:01:12 changed DB_POOL_SIZE from 20 to 2.", "s2"),
@@ -89,7 +101,8 @@ def decide(
     answer: dict[str, Any] = {
         "going_on": [{"text": "The alert fired.", "evidence": ["s1"]}], "cause": [], "next": [],
     }  # fmt: skip
-    answer[section] = [{"text": text, "evidence": positions}]
+    position_of = {f"@{item.mark}": item.position for item in composed.items}
+    answer[section] = [{"text": text, "evidence": [position_of.get(one, one) for one in positions]}]
     return check(Answered(composed, Answer(json.dumps(answer), USAGE)), Guards(redact=lambda one: one))
 
 
@@ -109,7 +122,9 @@ def test_a_guess_is_not(text: str) -> None:
 
 HARMLESS = {
     "Bump client.",
+    "RSUs are hereby canceled.",
     "Check the queue depth.",
+    "Shipping notes for order 4471: ..",
     "Check the queue depth",
     "Retention policy: temporary export files are removed automatically after processing.",
     "This is required for logging.",
