@@ -26,7 +26,9 @@ import httpx
 import uvicorn
 
 from demo import scenario
-from demo.answers import Deployed, Fired, alert_title, github, pagerduty
+from demo.answers import Deployed, Fired
+from demo.answers_github import github
+from demo.answers_pagerduty import alert_title, pagerduty
 from demo.maths import Labels, Samples, errors_began, fires_at, increase, parse_exposition, quantile
 from demo.otlp import Receiver
 from demo.shop.history import Repository, repositories

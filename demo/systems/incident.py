@@ -15,7 +15,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from demo import scenario
-from demo.answers import PD_API, log_entry, user_reference, zulu
+from demo.answers import PD_API, zulu
+from demo.answers_pagerduty import log_entry, user_reference
 from demo.scenario import Person
 from demo.tape import Tape
 

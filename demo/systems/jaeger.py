@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from demo.promql import QueryError, duration
+from demo.promql_parse import QueryError, duration
 from demo.systems.pages import jaeger_pages
 from demo.tape import Tape
 

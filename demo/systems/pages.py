@@ -17,7 +17,8 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
-from demo.promql import QueryError, duration, evaluate_range
+from demo.promql import evaluate_range
+from demo.promql_parse import QueryError, duration
 from demo.systems.incident import IncidentState
 from demo.tape import Tape
 

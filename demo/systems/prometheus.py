@@ -12,7 +12,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from demo.promql import QueryError, duration, evaluate, evaluate_range, parse
+from demo.promql import evaluate, evaluate_range
+from demo.promql_parse import QueryError, duration, parse
 from demo.systems.pages import prometheus_pages
 from demo.tape import Tape
 

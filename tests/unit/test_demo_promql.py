@@ -5,7 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 import pytest
 
-from demo.promql import QueryError, duration, evaluate, evaluate_range, parse
+from demo.promql import evaluate, evaluate_range
+from demo.promql_parse import QueryError, duration, parse
 
 
 class Store:

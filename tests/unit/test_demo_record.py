@@ -16,7 +16,9 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from demo import scenario
-from demo.answers import Deployed, Fired, alert_details, alert_title, github
+from demo.answers import Deployed, Fired
+from demo.answers_github import github
+from demo.answers_pagerduty import alert_details, alert_title
 from demo.maths import Samples, fires_at
 from demo.otlp import jaeger_span, jaeger_trace
 from demo.record import LOOKBACK_SECONDS, SCRAPE_SECONDS, Scraped, derived
