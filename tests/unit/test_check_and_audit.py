@@ -101,19 +101,19 @@ def test_the_story_of_a_post_names_what_was_shown_asked_paid_and_decided(home, c
     told: dict[str, Any] = json.loads(capsys.readouterr().out)
     (call,) = told["calls"]
     assert call["outcome"] == "released"
-    assert call["evidence"] == ["e1", "e3", "e7", "e9", "e12"]
+    assert call["evidence"] == ["e1", "e3", "e9", "e12", "e7"]
     assert call["prompt_sha256"] == prompts.load("triage", 1).sha256
     assert call["texts"] == []
     (spent,) = told["spend"]
     assert spent["state"] == "settled"
-    assert [item["mark"] for item in told["evidence"]] == ["e1", "e3", "e7", "e9", "e12"]
+    assert [item["mark"] for item in told["evidence"]] == ["e1", "e3", "e9", "e12", "e7"]
     assert "ranked" not in told["triage"]
 
     assert main(["audit", "show", "P8K2Q1/1", "--texts"]) == 0
     out = capsys.readouterr().out
     assert "outcome: released" in out
     assert "| You write the situation report" in out
-    assert "shown e1 e3 e7 e9 e12" in out
+    assert "shown e1 e3 e9 e12 e7" in out
 
 
 def test_a_triage_that_is_not_stored_is_an_error_that_names_what_is(home, capsys):
