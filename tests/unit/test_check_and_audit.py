@@ -106,7 +106,7 @@ def test_the_story_of_a_post_names_what_was_shown_asked_paid_and_decided(home, c
     assert call["texts"] == []
     (spent,) = told["spend"]
     assert spent["state"] == "settled"
-    assert [item["mark"] for item in told["evidence"]] == ["e1", "e3", "e9", "e12", "e7"]
+    assert [item["mark"] for item in told["evidence"]] == ["e1", "e3", "e7", "e9", "e12"]
     assert "ranked" not in told["triage"]
 
     assert main(["audit", "show", "P8K2Q1/1", "--texts"]) == 0
