@@ -26,6 +26,7 @@ from bot.experiment.schedule import overlaps
 SYSTEMS = (
     "github", "gitlab", "alertmanager", "grafana", "datadog", "sentry", "opsgenie", "cloudwatch_sns", "prometheus",
     "jaeger", "tempo", "loki", "elasticsearch", "argocd", "kubernetes", "launchdarkly", "flagd", "generic", "changes",
+    "collector",
 )  # fmt: skip
 """Systems whose `<SYSTEM>_TOKEN` and `<SYSTEM>_WEBHOOK_SECRETS` are read."""
 
@@ -207,6 +208,15 @@ class BudgetSection(Section):
     tokens_per_triage: int = Field(default=6000, ge=256)
 
 
+class TelemetrySection(Section):
+    """Where traces go. Metrics are at `/metrics`; OTEL_* variables change nothing."""
+
+    otlp_url: Url | None = None
+    spans_file: Path | None = None
+    share: float = Field(default=0.1, ge=0, le=1)
+    slow_seconds: float = Field(default=10, gt=0)
+
+
 class RetentionSection(Section):
     signals_days: int = Field(default=30, ge=1)
     evidence_days: int = Field(default=90, ge=1)
@@ -273,6 +283,7 @@ class File(Section):
     admins: AdminsSection = AdminsSection()
     links: LinksSection = LinksSection()
     budget: BudgetSection = BudgetSection()
+    telemetry: TelemetrySection = TelemetrySection()
     retention: RetentionSection = RetentionSection()
 
 

@@ -10,6 +10,9 @@ ids and counts, never bodies. Without an SDK (wiring installs one) every call he
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+from collections.abc import Iterator
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -37,6 +40,10 @@ SPAN_INFER = "sitrep.infer"
 SPAN_CHECK = "sitrep.check"
 SPAN_RECORD = "sitrep.record"
 SPAN_OUTBOX = "sitrep.outbox"
+SPAN_STEP = "sitrep.step"
+"""One durable step; its name is in `sitrep.step.name`."""
+SPAN_INCIDENT = "sitrep.incident"
+"""The root of an incident's trace, made when the trace is sent: no process lives as long as an incident."""
 SPAN_CHAT = "chat"
 """GenAI: the span's full name is `chat <model asked>`; one a logical call."""
 SPAN_ATTEMPT = "sitrep.model.attempt"
@@ -66,6 +73,8 @@ INCIDENT = "sitrep.incident.id"
 TRIAGE = "sitrep.triage.id"
 SOURCE = "sitrep.source.name"
 REASON = "sitrep.reason"
+STEP = "sitrep.step.name"
+PART = "sitrep.part"
 PRIORITY = "sitrep.priority"
 CALLER = "sitrep.caller"
 ATTEMPT = "sitrep.attempt"
@@ -180,3 +189,29 @@ def tracer() -> Tracer:
     from opentelemetry import trace
 
     return trace.get_tracer(SCOPE)
+
+
+def root_of(incident_id: str) -> tuple[int, int]:
+    """Trace id and root span id of an incident: the same in every process, before and after a crash.
+
+    So the trace goes through the durable queue without being stored in it: whoever works on the incident continues it.
+    """
+    digest = hashlib.sha256(f"sitrep trace {incident_id}".encode()).digest()
+    return int.from_bytes(digest[:16], "big"), int.from_bytes(digest[16:24], "big")
+
+
+@contextlib.contextmanager
+def within(incident_id: str | None) -> Iterator[None]:
+    """Spans begun inside belong to the incident's trace, unless a span is open already."""
+    from opentelemetry import context, trace
+
+    if not incident_id or trace.get_current_span().get_span_context().is_valid:
+        yield
+        return
+    trace_id, span_id = root_of(incident_id)
+    root = trace.SpanContext(trace_id, span_id, is_remote=True, trace_flags=trace.TraceFlags(trace.TraceFlags.SAMPLED))
+    token = context.attach(trace.set_span_in_context(trace.NonRecordingSpan(root)))
+    try:
+        yield
+    finally:
+        context.detach(token)

@@ -333,6 +333,14 @@ class Outbox:
         return max(((at - now).total_seconds() for at in free_at if at is not None), default=0.0)
 
     async def _send(self, row: Row) -> None:
+        target = str(row["target"])
+        incident_id = target.removeprefix("incident:") if target.startswith("incident:") else None
+        attributes = {telemetry.INCIDENT: incident_id or "", telemetry.PART: str(row["part"])}
+        span = telemetry.tracer().start_as_current_span
+        with telemetry.within(incident_id), span(telemetry.SPAN_OUTBOX, attributes=attributes):
+            await self._send_one(row)
+
+    async def _send_one(self, row: Row) -> None:
         if await self._too_old(row):
             return
         message = await self._message(row)

@@ -20,6 +20,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bot import telemetry
 from bot.clock import Clock
 from bot.errors import SitrepError
 
@@ -74,7 +75,8 @@ class Steps:
         async def body() -> Any:
             self._checkpoint(f"{name}.before")
             try:
-                result = await work()
+                with telemetry.tracer().start_as_current_span(telemetry.SPAN_STEP, attributes={telemetry.STEP: name}):
+                    result = await work()
             except Exception as failed:  # noqa: BLE001 - whatever it was, only its type may be stored
                 log.error("step %s failed with %s at %s", name, type(failed).__name__, _where(failed))
                 raise StepFailed(f"{name}: {type(failed).__name__}") from None
@@ -210,7 +212,8 @@ class Engine:
 
 def _workflow(engine: type[dbos.DBOS], name: str, body: Body, steps: Steps) -> Any:
     async def workflow(*arguments: str | int) -> Any:
-        return await body(steps, *arguments)
+        with telemetry.within(str(arguments[0]) if arguments else None):  # the first is the incident's id
+            return await body(steps, *arguments)
 
     workflow.__name__ = workflow.__qualname__ = name
     return engine.workflow(name=name, max_recovery_attempts=MAX_STARTS - 1)(workflow)

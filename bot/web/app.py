@@ -135,6 +135,11 @@ async def _receive(
     except Exception as failed:  # noqa: BLE001 - a door: 503 makes the sender try again, nothing is lost
         log.error("%s: storing a delivery failed with %s", door.path, type(failed).__name__)
         return _refuse(door, 503, "the store did not take it; send it again")
+    for incident_id in {signal.incident_id for signal in signals if signal.incident_id}:
+        with telemetry.within(incident_id):
+            span = telemetry.tracer().start_span(telemetry.SPAN_DOOR, start_time=int(received_at.timestamp() * 1e9))
+            span.set_attributes({telemetry.SOURCE: door.name, telemetry.INCIDENT: incident_id})
+            span.end()
     for signal in signals:
         telemetry.counter(telemetry.SIGNALS).add(1, {telemetry.SOURCE: door.name, "sitrep.signal.kind": signal.kind})
     return JSONResponse({"stored": new, "received": len(signals)}, status_code=202)

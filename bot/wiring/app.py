@@ -63,6 +63,7 @@ from bot.wiring.outside import (
     slack_of,
     sources_of,
     stored_alerts,
+    traces_of,
 )
 from bot.wiring.values import (
     access_of,
@@ -173,6 +174,7 @@ async def build(settings: Settings, stack: AsyncExitStack, *, checkpoint: Checkp
     file = settings.file
     keys = secret_keys(settings)
     egress = egress_of(settings, [pin.endpoint for chain in models_of(settings).values() for pin in chain])
+    traces = traces_of(settings, clock, egress, stack)
     store = SqliteStore.open(settings.home / "sitrep.db")
     stack.push_async_callback(store.close)
     book = Book(store, file.workspace)
@@ -300,6 +302,8 @@ async def build(settings: Settings, stack: AsyncExitStack, *, checkpoint: Checkp
         "readers": readers.run,
         **slack_loops,
     }
+    if traces is not None:
+        app.loops["traces"] = traces.run
     if pagerduty is not None:
         every = file.timeouts.poll_seconds if file.pagerduty.intake == "poll" else file.timeouts.reconcile_seconds
         app.loops["poller"] = Poller(pagerduty, store, file.workspace, clock, polled, every).run

@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 import aiohttp
 from slack_sdk.web.async_client import AsyncWebClient
@@ -44,6 +44,7 @@ from bot.wiring.values import (
 from integrations.alerts.doors import SENDERS, door_for, generic_door
 from integrations.alerts.sns import SnsDoor, fetch_by, origin_of_topic
 from integrations.asking import Access
+from integrations.collector import Collector
 from integrations.directories.github import GitHubTeams
 from integrations.directories.pagerduty import PagerDutyTeams
 from integrations.directories.scim import ScimExport
@@ -60,6 +61,9 @@ from integrations.slack import (
     verify_signature,
     web_client,
 )
+
+if TYPE_CHECKING:
+    from bot.tracing import SpanSink, Traces
 
 log = logging.getLogger(__name__)
 
@@ -125,7 +129,7 @@ def egress_of(settings: Settings, model_endpoints: Sequence[str] = ()) -> Egress
     """Everything that may be called, exactly as it is written in the settings."""
     named = [settings.secrets.slack_api_url, settings.secrets.pagerduty_api_url, settings.secrets.github_api_url]
     named += [source.url for source in settings.file.sources.values() if source.url]
-    named += [url for url in (settings.secrets.model_url, *model_endpoints) if url]
+    named += [url for url in (settings.secrets.model_url, settings.file.telemetry.otlp_url, *model_endpoints) if url]
     known = {origin_of(url) for url in PUBLIC_HOSTS}
     allowed = [url for url in named if origin_of(url) not in known]
     ca_file = str(settings.secrets.ca_file) if settings.secrets.ca_file else None
@@ -315,6 +319,27 @@ def models_of(settings: Settings) -> dict[Use, tuple[Pin, ...]]:
         return {}
     first = models.choose("triage", settings.secrets.model, settings.secrets.model_url)
     return {use: (first,) for use in get_args(Use) if use in first.uses}
+
+
+def traces_of(settings: Settings, clock: Clock, egress: Egress, stack: AsyncExitStack) -> Traces | None:
+    """Traces to the collector and the file of the settings; None, and no tracing at all, without either."""
+    from bot import __version__, tracing  # the SDK is heavy, and most installations want no traces
+
+    wanted = settings.file.telemetry
+    sinks: list[SpanSink] = []
+    if wanted.otlp_url:
+        token = settings.secrets.system_tokens.get("collector")
+        collector = Collector(wanted.otlp_url, egress, token.get_secret_value() if token else None)
+        stack.push_async_callback(collector.aclose)
+        sinks.append(collector.export)
+    if wanted.spans_file:
+        sinks.append(tracing.to_file(wanted.spans_file))
+    if not sinks:
+        return None
+    limits = tracing.TraceLimits(share=wanted.share, slow_seconds=wanted.slow_seconds)
+    traces = tracing.install(clock, sinks, limits, __version__)
+    stack.push_async_callback(traces.aclose)
+    return traces
 
 
 async def build_gateway(

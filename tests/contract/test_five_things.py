@@ -16,7 +16,7 @@ OURS = {
     "alerts", "asking", "bundle", "errors", "fixtures", "http", "otlp", "ports", "reading", "records",
 }  # fmt: skip
 """What lies in `integrations/` and is no outside system."""
-WITHOUT_CASSETTE = {"slack", "openai"}
+WITHOUT_CASSETTE = {"slack", "openai", "collector"}
 """Whose tests run against a server of their own, as their rows say."""
 
 
