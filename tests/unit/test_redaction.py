@@ -51,3 +51,10 @@ def test_a_digest_depends_on_the_key() -> None:
 def test_no_key_is_refused() -> None:
     with pytest.raises(ValueError, match="SITREP_SECRET_KEY"):
         Redactor([])
+
+
+def test_a_match_that_begins_with_a_line_feed_does_not_stop_the_search(redactor: Redactor) -> None:
+    text = "run\n--password hunter2x\n-token abcdef123456 \n"
+    done = redactor.redact(text)
+    assert "hunter2x" not in done.text
+    assert "abcdef123456" not in done.text

@@ -60,7 +60,9 @@ def _first_on_each_line(pattern: Pattern, text: bytes, within: int) -> Iterator[
     """
     at = 0
     while (found := pattern.find(text, at)) is not None:
-        hit = found[0][0] + within
+        start = found[0][0]
+        # A line feed that a match begins with belongs to the line before: the hit is after it (and the search moves on).
+        hit = start + 1 if text[start] == 0x0A else start + within
         yield hit
         at = text.find(b"\n", hit)
         if at < 0:
