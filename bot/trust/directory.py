@@ -37,7 +37,7 @@ Read = Callable[[], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class DirectoryStatus:
-    """What `sitrep doctor` shows: ages in seconds (None: no answer that counts), remarks, and what failed last."""
+    """How the directory is: ages in seconds (None: no answer that counts), remarks, and what failed last."""
 
     people_age_seconds: float | None
     groups_age_seconds: Mapping[str, float | None]

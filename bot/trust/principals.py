@@ -112,7 +112,7 @@ class Principals:
     """The people of one snapshot with their groups, at one moment. Equal group sets are one object.
 
     `notices` are finished sentences for the card (a group source that is absent or stale); `remarks` are for
-    `sitrep doctor` (names that were ignored). `valid_until` is when the first fresh answer becomes stale.
+    whoever looks after the bot (names that were ignored). `valid_until` is when the first fresh answer becomes stale.
     """
 
     def __init__(self, snapshot: Snapshot, limits: Limits, now: datetime) -> None:
