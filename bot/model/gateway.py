@@ -27,7 +27,7 @@ from bot.model.breaker import State
 from bot.model.call import Answer, ModelCall, Refusal, Reply
 from bot.model.pins import Pin, Use
 from bot.model.spend import Ceilings, OverCeiling, Payer, Reservation
-from bot.model.tokens import estimate
+from bot.model.tokens import estimate, estimate_constant
 from bot.model.transcript import CallRecord, Trial
 from bot.store import Store, Transaction
 from bot.store.values import ulid
@@ -173,7 +173,7 @@ class Gateway:
         call = record.call
         if pin.endpoint not in self._guards:
             self._guards[pin.endpoint] = Guards(self._clock, self._limits)
-        sent = estimate(call.system) + estimate(call.user) + estimate(str(call.schema))
+        sent = estimate_constant(call.system) + estimate(call.user) + estimate_constant(str(call.schema))
         written = min(call.max_output_tokens, pin.max_output_tokens) + pin.reasoning_tokens
         return Run(
             pin=pin,

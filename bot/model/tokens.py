@@ -10,10 +10,13 @@ from __future__ import annotations
 
 import math
 import re
+from functools import lru_cache
 
 FEWEST_BYTES = 1.4
-_PIECE = re.compile(r"[A-Za-z0-9]+|\n+| +|[^\x00-\x7f]+|.", re.S)
 _RUN = re.compile(r"[A-Z]?[a-z]+|[A-Z]+|[0-9]{1,3}")
+_LONG = re.compile(r"[A-Za-z0-9]{16,}")
+_BREAK = re.compile(r"\n+| {2,}")
+_NOT_COUNTED_ALONE = {ord(c): None for c in " \n0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"}
 
 
 def estimate(text: str) -> int:
@@ -21,23 +24,28 @@ def estimate(text: str) -> int:
     return max(math.ceil(len(text.encode()) / FEWEST_BYTES), estimate_text(text))
 
 
+@lru_cache(maxsize=32)
+def estimate_constant(text: str) -> int:
+    """`estimate` for what is the same in many calls: a system text, a schema."""
+    return estimate(text)
+
+
 def estimate_text(text: str) -> int:
-    """What a prompt of operations text will have, a little high."""
-    total = 0.0
-    for match in _PIECE.finditer(text):
-        piece = match[0]
-        if not piece.isascii():
-            total += len(piece.encode()) / FEWEST_BYTES
-        elif piece.isalnum():
-            total += _word(piece)
-        else:
-            total += 0.0 if piece == " " else 1.0  # one space belongs to the word that follows
+    """What a prompt of operations text will have, a little high.
+
+    A token each for words up to four letters, groups of three digits and punctuation; one more for each four letters of
+    a longer word; a space belongs to the word that follows. What is long and mixed, or very long, is taken for random.
+    """
+    rest = text.translate(_NOT_COUNTED_ALONE)
+    marks = len(rest) if rest.isascii() else sum(1 for c in rest if c.isascii())
+    foreign = 0 if rest.isascii() else len(rest.encode()) - marks
+    total = _words(text) + marks + len(_BREAK.findall(text)) + foreign / FEWEST_BYTES
+    for piece in _LONG.findall(text):
+        if len(piece) > 24 or not (piece.isalpha() or piece.isdigit()):
+            total += max(len(piece) / FEWEST_BYTES - _words(piece), 0.0)
     return math.ceil(total)
 
 
-def _word(piece: str) -> float:
-    """A word, a name in camel case, a number; or, if long and mixed or very long, something random."""
-    mixed = not piece.isalpha() and not piece.isdigit()
-    words = sum(1.0 + max(len(run) - 4, 0) / 4 for run in _RUN.findall(piece))
-    random = len(piece) > 24 or (mixed and len(piece) > 15)
-    return max(words, len(piece) / FEWEST_BYTES) if random else words
+def _words(text: str) -> float:
+    runs = _RUN.findall(text)
+    return len(runs) + sum([len(run) - 4 for run in runs if len(run) > 4]) / 4
