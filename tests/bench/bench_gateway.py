@@ -1,8 +1,8 @@
 """What the gateway adds to a bare `openai` call, what 10,000 waiting calls hold, and what is sent in an outage.
 
 Bars: 3 ms added at p50 and p99 (store, reservation, record and retries included), 1.1 requests a call and 10 more with
-the circuit breaker off, at most one a call after it has opened. The endpoint is another process on loopback, the prompt a
-triage's. Both ways are measured in turn, in rounds; the figures are those of the round in which the bare calls had the
+the circuit breaker off, at most one a call after it has opened. The endpoint is another process on loopback, the prompt
+a triage's. Both ways are measured in turn, in rounds; the figures are of the round in which the bare calls had the
 shortest tail, which is the one that other work on the machine disturbed least.
 """
 
