@@ -26,6 +26,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "alerts": ("bot.cli.alerts", "read what a monitoring system sends as alerts"),
     "privacy": ("bot.cli.privacy", "erase what is stored about a person"),
     "check": ("bot.cli.check", "what start-up would refuse: settings, models, prompts, policy"),
+    "doctor": ("bot.cli.doctor", "is this installation in order; what leaves it, to whom"),
     "audit": ("bot.cli.audit", "the whole story of one post, from the store"),
     "redact": ("bot.cli.redact", "replace secrets and personal data in standard input"),
 }
