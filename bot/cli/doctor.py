@@ -48,7 +48,7 @@ def _lines(told: Leaving) -> list[str]:
     if not told.rules:
         lines.append("To a model: nothing; no model is configured, or no source.")
     else:
-        lines.append("To a model: an item leaves only if its source and its service both say \"allowed\".")
+        lines.append('To a model: an item leaves only if its source and its service both say "allowed".')
         for kind in ("source", "service"):
             for rule in ("allowed", "never"):
                 names = sorted(one.name for one in told.rules if (one.kind, one.model) == (kind, rule))

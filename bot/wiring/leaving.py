@@ -104,7 +104,11 @@ def _slack(settings: Settings) -> Iterator[Destination]:
     posted = "shadow: cards and reports, to the shadow channel" if settings.file.mode == "shadow" else (
         "cards, their edits and threads, reports: each item only if everyone who reads the channel may read it"
     )  # fmt: skip
-    sent = (posted, "answers to one person: what that person may read", "questions who is who, and who is in which channel")
+    sent = (
+        posted,
+        "answers to one person: what that person may read",
+        "questions who is who, and who is in which channel",
+    )
     yield Destination(_at(settings.secrets.slack_api_url), "Slack", "SLACK_API_URL", sent)
     if _at(settings.secrets.slack_api_url) == "https://slack.com":
         answers = ("answers to one person: what that person may read",)
