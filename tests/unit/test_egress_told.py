@@ -18,7 +18,8 @@ ROOT = Path(__file__).resolve().parents[2]
 SECRETS = {
     "SLACK_BOT_TOKEN": "xoxb-never-shown-1", "SLACK_APP_TOKEN": "xapp-never-shown-2",
     "PAGERDUTY_API_TOKEN": "never-shown-3", "PAGERDUTY_WEBHOOK_SECRETS": "never-shown-4",
-    "GITHUB_TOKEN": "never-shown-5", "OPENAI_API_KEY": "sk-never-shown-6", "ALERTMANAGER_WEBHOOK_SECRETS": "never-shown-7",
+    "GITHUB_TOKEN": "never-shown-5", "OPENAI_API_KEY": "sk-never-shown-6",
+    "ALERTMANAGER_WEBHOOK_SECRETS": "never-shown-7",
     "GENERIC_WEBHOOK_SECRETS": "never-shown-8", "SITREP_API_TOKENS": "status-page=never-shown-9",
 }  # fmt: skip
 
