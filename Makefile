@@ -58,8 +58,8 @@ worlds: $(VENV)/.made ## who sees what in 500 workspaces at random, from the sou
 	$(PYTEST) -q -m slow tests/unit/test_permission_outlets.py
 
 .PHONY: simulate
-simulate: $(VENV)/.made ## how often a verdict is wrong, and what is found: the whole grid (under an hour on two cores)
-	$(BIN)/python -m bot experiment simulate
+simulate: $(VENV)/.made ## how often a verdict is wrong, and what is found: the whole grid (under an hour on two cores); goes on where it was ended
+	$(BIN)/python -m bot experiment simulate --resume .bench/simulate.jsonl
 	$(PYTEST) -q -m slow tests/unit/test_experiment_worlds.py
 
 lock: ## renew both lock files

@@ -103,6 +103,10 @@ def analyse(
 @click.option(
     "--workers", type=click.IntRange(1, 64), default=2, show_default=True, help="Processes; changes no figure."
 )
+@click.option(
+    "--resume", "resume", type=click.Path(dir_okay=False, path_type=pathlib.Path),
+    help="Keep finished cells in this file, and do not run again what it holds.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def simulate(
     replications: int | None,
@@ -113,10 +117,12 @@ def simulate(
     seed: int,
     alpha: float,
     workers: int,
+    resume: pathlib.Path | None,
     as_json: bool,
 ) -> None:
     """How often a verdict is wrong when nothing changed, and how often a change is found."""
     from bot.experiment import simulate as run
+    from bot.experiment.saved import SavedCells
     from bot.experiment.worlds import SCENARIOS
 
     unknown = [name for name in scenarios if name not in SCENARIOS]
@@ -131,11 +137,16 @@ def simulate(
         alpha=alpha,
     )
 
-    def tell(case: run.Case) -> None:
+    saved = SavedCells(resume, seed=seed) if resume else None
+
+    def tell(cell: run.Cell, case: run.Case) -> None:
+        if saved and saved.get(cell) is None:
+            saved.put(cell, case)
         if not as_json:
             click.echo(_case_line(case))
 
-    result = run.as_json(run.simulate(grid, seed=seed, workers=workers, told=tell))
+    known = saved.get if saved else lambda cell: None
+    result = run.as_json(run.simulate(grid, seed=seed, workers=workers, told=tell, known=known))
     bars = cast(list[dict[str, object]], result["bars"])
     if as_json:
         click.echo(json.dumps(result, ensure_ascii=False, indent=1))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from typing import Literal
@@ -139,14 +139,34 @@ def cells(
 
 
 def simulate(
-    grid: Sequence[Cell], *, seed: int = 1, workers: int = 1, told: Callable[[Case], None] = lambda case: None
+    grid: Sequence[Cell],
+    *,
+    seed: int = 1,
+    workers: int = 1,
+    told: Callable[[Cell, Case], None] = lambda cell, case: None,
+    known: Callable[[Cell], Case | None] = lambda cell: None,
 ) -> list[Case]:
-    """Run every cell; the result does not depend on the number of workers. `told` hears of each cell that is done."""
+    """Run every cell; the result does not depend on the number of workers. `told` hears of each cell that is done.
+
+    known: the result of a cell that an earlier run has finished; such a cell is told of and not run.
+    """
+    found: list[Case] = []
     if workers == 1:
-        return [_case(cell, [_chunk(cell, seed, first) for first in _firsts(cell)], told) for cell in grid]
+        for cell in grid:
+            found.append(known(cell) or _case(cell, [_chunk(cell, seed, first) for first in _firsts(cell)]))
+            told(cell, found[-1])
+        return found
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        waiting = [(cell, [pool.submit(_chunk, cell, seed, first) for first in _firsts(cell)]) for cell in grid]
-        return [_case(cell, [part.result() for part in parts], told) for cell, parts in waiting]
+        waiting = [(cell, known(cell) or _submit(pool, cell, seed)) for cell in grid]
+        for cell, there in waiting:
+            case = there if isinstance(there, Case) else _case(cell, [part.result() for part in there])
+            told(cell, case)
+            found.append(case)
+    return found
+
+
+def _submit(pool: ProcessPoolExecutor, cell: Cell, seed: int) -> list[Future[list[int]]]:
+    return [pool.submit(_chunk, cell, seed, first) for first in _firsts(cell)]
 
 
 def _firsts(cell: Cell) -> range:
@@ -157,13 +177,13 @@ def _chunk(cell: Cell, seed: int, first: int) -> list[int]:
     return verdicts_of(cell, seed=seed, first=first, count=min(_CHUNK, cell.replications - first))
 
 
-def _case(cell: Cell, parts: Sequence[Sequence[int]], told: Callable[[Case], None]) -> Case:
+def _case(cell: Cell, parts: Sequence[Sequence[int]]) -> Case:
     found = [verdict for part in parts for verdict in part]
     right = 0 if cell.effect == 0 else sum(1 for v in found if v == math.copysign(1, cell.effect))
     false = sum(1 for v in found if v) - right
     low, high = clopper_pearson(false, len(found), CONFIDENCE)
     power = None if cell.effect == 0 else clopper_pearson(right, len(found), CONFIDENCE)
-    case = Case(
+    return Case(
         scenario=cell.scenario,
         rate_per_week=cell.rate_per_week,
         rule=cell.rule,
@@ -176,8 +196,6 @@ def _case(cell: Cell, parts: Sequence[Sequence[int]], told: Callable[[Case], Non
         power_low=None if power is None else power[0],
         power_high=None if power is None else power[1],
     )
-    told(case)
-    return case
 
 
 def as_json(cases: Sequence[Case]) -> dict[str, object]:

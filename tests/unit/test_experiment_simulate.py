@@ -62,6 +62,29 @@ def test_the_result_depends_on_the_seed_and_not_on_the_number_of_workers():
     assert simulate(grid, seed=3) != simulate(grid, seed=4)
 
 
+def test_a_run_that_was_ended_goes_on_with_the_cells_that_are_missing(tmp_path, monkeypatch):
+    """A cell is used again where seed and code are the same; a line that was cut off is run again."""
+    kept = tmp_path / "cells.jsonl"
+    some = ("--rate", "5", "--scenario", "lognormal", "--rule", "open", "--replications", "40", "--resume", str(kept))
+    _, first = run("--effect", "0", *some)
+    asked: list[Cell] = []
+    monkeypatch.setattr("bot.experiment.simulate._chunk", lambda cell, seed, at: asked.append(cell) or [-1] * 40)
+    _, both = run("--effect", "0", "--effect", "-0.5", *some)
+    assert both["cases"][0] == first["cases"][0] and [cell.effect for cell in asked] == [-0.5]
+    whole = kept.read_text()
+    kept.write_text(whole[:-20])
+    assert run("--effect", "0", "--effect", "-0.5", *some)[1] == both and len(asked) == 2
+    assert kept.read_text() == whole
+    run("--effect", "0", "--seed", "2", *some)
+    assert len(asked) == 3
+    monkeypatch.setattr("bot.experiment.saved.code_sha256", lambda: "another")
+    run("--effect", "0", *some)
+    assert len(asked) == 4
+    kept.write_text('{"key": "x"}\n')
+    done = CliRunner().invoke(command, ["simulate", "--resume", str(kept)])
+    assert isinstance(done.exception, ConfigurationError) and "line 1" in str(done.exception)
+
+
 def test_the_whole_grid_is_what_the_issue_asks_for():
     grid = cells()
     assert len(grid) == 3 * 3 * 2 * 5
