@@ -104,7 +104,9 @@ def analyse(
     "--workers", type=click.IntRange(1, 64), default=2, show_default=True, help="Processes; changes no figure."
 )
 @click.option(
-    "--resume", "resume", type=click.Path(dir_okay=False, path_type=pathlib.Path),
+    "--resume",
+    "resume",
+    type=click.Path(dir_okay=False, path_type=pathlib.Path),
     help="Keep finished cells in this file, and do not run again what it holds.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
