@@ -21,6 +21,7 @@ from bot.flows.views import Views
 from bot.incidents.book import incident_of
 from bot.store import Row, Transaction
 from bot.store.values import to_time
+from bot.trust.admins import Action, Admins
 from bot.trust.audience import AudienceUnknown, audience_of_person, may_all_read
 from bot.trust.principals import Principal
 from bot.types import Suspect
@@ -31,6 +32,7 @@ Vote = Literal["helpful", "not_helpful"]
 Acknowledged = Literal["acknowledged", "already", "not_mapped", "not_supported"]
 """`not_mapped`: the incident source knows nobody by this person's e-mail; `not_supported`: it takes none from us."""
 MAX_LISTED = 100
+_NO_ADMINS = Admins()
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,10 +99,10 @@ class IncidentDesk:
         model: Callable[[], str],
         waiting: Callable[[], Awaitable[int]],
         switch: Switch | None = None,
-        admins: frozenset[str] = frozenset(),
+        admins: Admins = _NO_ADMINS,
     ) -> None:
-        """`wake` tells the drainer; `model` is a sentence; `waiting` counts posts that are not out. `admins` are the
-        groups that may pause, resume and override."""
+        """`wake` tells the drainer; `model` is a sentence; `waiting` counts posts that are not out. `admins` says who
+        may pause, resume, override, merge and split."""
         self._switch = switch
         self._admins = admins
         self._parts = parts
@@ -154,29 +156,30 @@ class IncidentDesk:
 
     async def pause(self, by: str, reason: str) -> bool:
         """Pause every summary; whether they were running. NotPermitted for who is no admin."""
-        return await (await self._switch_for(by)).pause(by, reason)
+        return await (await self._switch_for(by, "pause")).pause(by, reason)
 
     async def resume(self, by: str, reason: str) -> int:
         """End every pause; returns how many there were. NotPermitted for who is no admin."""
-        return await (await self._switch_for(by)).resume(by, reason)
+        return await (await self._switch_for(by, "resume")).resume(by, reason)
 
-    async def _switch_for(self, by: str) -> Switch:
-        await self._admin(by)
+    async def _switch_for(self, by: str, action: Action) -> Switch:
+        await self._admin(by, action)
         assert self._switch is not None, "wiring gives one"
         return self._switch
 
-    async def _admin(self, by: str) -> None:
-        if self._admins.isdisjoint((await self._principals.principal(by)).groups):
-            raise NotPermitted(f"{by} is in no group of [admins]")
+    async def _admin(self, by: str, action: Action, *incidents: Incident) -> None:
+        """NotPermitted unless they may do this to every one of these incidents; pass all that the action touches."""
+        teams = [self._parts.routing.team(incident.service) for incident in incidents]
+        self._admins.require(await self._principals.principal(by), action, *teams)
 
     async def start_triage(self, incident_id: str, by: str, request_id: str, *, override: bool = False) -> int:
         """One more triage; the same request again is the same triage. Durable as a signal that is already applied.
 
-        `override` asks for what the incident's arm withholds, which only admins may.
+        `override` asks for what the incident's arm withholds, which only admins and those of its team may.
         """
         incident = await self._seen(incident_id, by)
         if override:
-            await self._admin(by)
+            await self._admin(by, "override", incident)
         now = self._parts.clock.now()
         key = {"w": self._book.workspace_id, "k": f"request:{request_id}"}
 

@@ -23,8 +23,8 @@ COMMANDS = (
     Command(
         "triage", "/sitrep triage [incident]", "look at an incident (again) and bring its card up to date",
         "The incident is its id or number; without one it is this channel's, or you choose from the open ones. "
-        "Nothing is lost of the card that stands: it is edited. With `--override`, for admins, what is held out for "
-        "measurement is shown too; the measurement counts it.",
+        "Nothing is lost of the card that stands: it is edited. With `--override`, for admins and those of its team, "
+        "what is held out for measurement is shown too; the measurement counts it.",
     ),
     Command(
         "status", "/sitrep status", "open incidents that you may see, and how Sitrep itself is",

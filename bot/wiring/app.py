@@ -67,6 +67,7 @@ from bot.wiring.outside import (
 )
 from bot.wiring.values import (
     access_of,
+    admins_of,
     alert_readers_of,
     change_readers_of,
     channels_of,
@@ -278,7 +279,7 @@ async def build(settings: Settings, stack: AsyncExitStack, *, checkpoint: Checkp
     desk = IncidentDesk(
         parts, views, directory, wake=drainer.wake, acknowledger=pagerduty, model=partial(_model_sentence, gateway),
         waiting=outbox.waiting, switch=KillSwitch(store, file.workspace, clock, experiments),
-        admins=frozenset(file.admins.groups),
+        admins=admins_of(settings),
     )  # fmt: skip
     routes, slack_loops = slack_door(settings, slack, egress, desk, readers, outbox, clock, stack)
     web = create_app(

@@ -12,6 +12,7 @@ from bot.incidents.correlate import Rules
 from bot.incidents.routing import Routing, Service
 from bot.settings import Settings, SourceSection
 from bot.triage.collect import Edge
+from bot.trust.admins import Admins
 from integrations.asking import Access, ServiceRule
 from integrations.records import Batch, Incident, Readers, ServiceNames
 
@@ -94,6 +95,12 @@ def access_of(settings: Settings, source: SourceSection | None) -> Access:
     """Who may read what a source says. A source without readers (it was refused at start-up) is nobody's."""
     readers = Readers.of(source.readers) if source is not None and source.readers is not None else Readers.nobody()
     return Access(readers, source.model if source else "allowed", lambda name: service_rule(settings, name))
+
+
+def admins_of(settings: Settings) -> Admins:
+    """Who may do what changes other people's incidents, the model or the experiment."""
+    teams = {name: frozenset(team.admins) for name, team in settings.file.teams.items()}
+    return Admins(frozenset(settings.file.admins.groups), teams)
 
 
 def alert_readers_of(settings: Settings) -> Callable[[Incident], Readers]:

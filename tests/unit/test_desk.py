@@ -17,7 +17,9 @@ from bot.experiment.switch import KillSwitch
 from bot.flows.desk import IncidentDesk
 from bot.flows.views import Views
 from bot.incidents.book import Book
+from bot.incidents.routing import Routing, Service
 from bot.store.sqlite import SqliteStore
+from bot.trust.admins import Admins
 from bot.trust.principals import Principal
 from bot.types import Ranked, Reason, Suspect
 from integrations.records import Evidence, Incident, Readers
@@ -47,13 +49,14 @@ class Bench:
         self.outbox = Outbox(store, "W", SimpleNamespace(), self.clock)
         collector = SimpleNamespace(alert_readers=lambda _: Readers.of(["payments"]))
         self.parts = SimpleNamespace(
-            book=self.book, clock=self.clock, cards=self.outbox, collector=collector, link_hosts=("github.com",)
-        )
+            book=self.book, clock=self.clock, cards=self.outbox, collector=collector, link_hosts=("github.com",),
+            routing=Routing("#x", lambda **_: True, services={"checkout-api": Service("checkout-api", (), "shop", None)}),
+        )  # fmt: skip
         self.desk = IncidentDesk(
             self.parts, Views(self.parts, SimpleNamespace()), self, wake=self.wake, acknowledger=self,
             model=lambda: "no model is configured", waiting=self.outbox.waiting,
             switch=KillSwitch(store, "W", self.clock, LiveExperiments(store, "W", self.clock, (), {})),
-            admins=frozenset({"payments"}),
+            admins=Admins(frozenset({"payments"}), {"shop": frozenset({"shop-leads"}), "other": frozenset({"others"})}),
         )  # fmt: skip
         self.acknowledged: list[tuple[str, str]] = []
 
@@ -179,6 +182,19 @@ async def test_only_an_admin_pauses_resumes_and_overrides_and_each_is_audited(be
     assert json.loads(row["body"]) == {"override": True}
     rows = await bench.store.query("SELECT action, by, detail FROM audit ORDER BY id")
     assert sorted((one["action"], one["by"]) for one in rows) == [("pause", "U1"), ("resume", "U1"), ("triage", "U1")]
+
+
+async def test_the_admins_of_the_incidents_team_override_and_stop_nothing(bench, monkeypatch):
+    monkeypatch.setitem(PEOPLE, "U1", {"everyone", "payments-readers"})
+    monkeypatch.setitem(PEOPLE, "U3", {"everyone", "shop-leads"})
+    monkeypatch.setitem(PEOPLE, "U4", {"everyone", "others"})
+    bench.parts.collector.alert_readers = lambda _: Readers.of(["everyone"])
+    assert await bench.desk.start_triage("P1", "U3", "r1", override=True) == 2
+    for attempt in (
+        bench.desk.start_triage("P1", "U4", "r2", override=True), bench.desk.pause("U3", "x"), bench.desk.resume("U3", "x"),
+    ):  # fmt: skip
+        with pytest.raises(NotPermitted, match="admins"):
+            await attempt
 
 
 async def test_acknowledging_needs_a_mapped_person_and_an_open_incident(bench):
