@@ -50,7 +50,7 @@ class Bench:
         collector = SimpleNamespace(alert_readers=lambda _: Readers.of(["payments"]))
         self.parts = SimpleNamespace(
             book=self.book, clock=self.clock, cards=self.outbox, collector=collector, link_hosts=("github.com",),
-            routing=Routing("#x", lambda **_: True, services={"checkout-api": Service("checkout-api", (), "shop", None)}),
+            routing=Routing("#x", True, services={"checkout-api": Service("checkout-api", (), "shop", None)}),
         )  # fmt: skip
         self.desk = IncidentDesk(
             self.parts, Views(self.parts, SimpleNamespace()), self, wake=self.wake, acknowledger=self,
@@ -191,7 +191,9 @@ async def test_the_admins_of_the_incidents_team_override_and_stop_nothing(bench,
     bench.parts.collector.alert_readers = lambda _: Readers.of(["everyone"])
     assert await bench.desk.start_triage("P1", "U3", "r1", override=True) == 2
     for attempt in (
-        bench.desk.start_triage("P1", "U4", "r2", override=True), bench.desk.pause("U3", "x"), bench.desk.resume("U3", "x"),
+        bench.desk.start_triage("P1", "U4", "r2", override=True),
+        bench.desk.pause("U3", "x"),
+        bench.desk.resume("U3", "x"),
     ):  # fmt: skip
         with pytest.raises(NotPermitted, match="admins"):
             await attempt
