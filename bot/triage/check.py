@@ -3,6 +3,7 @@
 Whatever the model wrote, only this passes: three lists of one-sentence claims, each citing items that were supplied,
 each saying nothing that its items do not say, blaming only what was ranked, advising no rollout, without markup,
 links, mentions, marks, secrets or look-alikes. One claim that fails rejects the whole answer; the facts card stands.
+A claim that only copies an item is left out: the item stands on the card in its own words.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from bot.model.call import Refusal
 from bot.triage import forms
 from bot.triage.compose import Composed, Item
+from bot.triage.copying import copied
 from bot.triage.grounding import Ground, Supplied, is_plain, ungrounded
 from bot.triage.hygiene import one_spaced
 from bot.triage.infer import Answered
@@ -28,6 +30,8 @@ _MOST_BYTES = 64 * 1024
 _COPIED_WORDS = 4
 _FOREIGN_WORDS = 4
 _FOREIGN_SHARE = 0.5
+_ODD = re.compile(r"(?=.*[^\W\d_])(?=.*\d)\w+|[^\W\d_]")
+"""Letters mixed with digits, and single letters: names have some, a sentence of them is a disguise."""
 _QUOTATION = re.compile(r"“[^”]{1,120}”|\"[^\"]{1,120}\"")
 """A log line in quotation marks: `ungrounded` has found it in a cited item, word for word."""
 
@@ -78,6 +82,9 @@ def check(answered: Answered, guards: Guards) -> Released | Rejected:
         )
     except _Failed as failed:
         return Rejected(outcome="rejected", reason=f"an answer was rejected: {failed}", usage=reply.usage)
+    if not (summary.going_on or summary.cause or summary.next):
+        why = "an answer was rejected: it only repeated what items say"
+        return Rejected(outcome="rejected", reason=why, usage=reply.usage)
     return Released(summary=summary, usage=reply.usage)
 
 
@@ -99,10 +106,12 @@ def _no_repeats(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 
 def _section(section: Section, drafts: list[_Draft], composed: Composed, guards: Guards) -> tuple[Claim, ...]:
-    return tuple(_claim(section, draft, composed, guards) for draft in drafts)
+    """The section's claims, those left out that only copy. Raises _Failed."""
+    claims = [_claim(section, draft, composed, guards) for draft in drafts]
+    return tuple(claim for claim in claims if claim is not None)
 
 
-def _claim(section: Section, draft: _Draft, composed: Composed, guards: Guards) -> Claim:
+def _claim(section: Section, draft: _Draft, composed: Composed, guards: Guards) -> Claim | None:
     items = _cited(draft, composed)
     text = one_spaced(draft.text).strip()
     ground = Ground([Supplied(f"{item.text}\n{item.observed_at}", item.kind == "runbook") for item in items])
@@ -118,6 +127,10 @@ def _claim(section: Section, draft: _Draft, composed: Composed, guards: Guards) 
         raise _Failed(why)
     if why := forms.foreign_command(text, ground.runbooks):
         raise _Failed(why)
+    said = "\n".join(item.text for item in items)
+    told = forms.without_commands(text)
+    if copied(told, said, command=told != text):
+        return None
     return Claim(text=text, evidence=tuple(dict.fromkeys(item.mark for item in items)))
 
 
@@ -154,6 +167,9 @@ def _english(text: str) -> None:
     """Grounding lets any word of the evidence through; a claim made of such words is copied, and not of operations."""
     said = _QUOTATION.sub(" ", text)
     words = [word.lower() for word in re.findall(r"(?<![\w./:@-])[A-Za-z']{2,}(?![\w/:@-])", said)]
+    odd = [token for token in said.split() if _ODD.fullmatch(token.strip(".,;:!?()'"))]
+    if len(odd) > _FOREIGN_WORDS and len(odd) > _FOREIGN_SHARE * len(said.split()):
+        raise _Failed("it was not plain English about operations")
     foreign = {word for word in words if not is_plain(word)}
     if len(foreign) > 1 and (len(foreign) > _FOREIGN_WORDS or len(foreign) > _FOREIGN_SHARE * len(words)):
         raise _Failed("it was not plain English about operations")

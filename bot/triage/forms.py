@@ -27,7 +27,7 @@ _SHELL = re.compile(r"&&|\|\||\$\(|\$\{|>>|<<|\s\|\s|;\s*\w+\s+-|\s>\s*/|\bDROP\
 _AGAIN = r"(?:again|once more|anew|everywhere|immediately|right away|as is)"
 _ROLLOUT = re.compile(
     r"\b(?:re-?deploy(?:ing)?|re-?release|re-?apply(?:ing)?|re-?promote|re-?merge|re-?enable|re-?launch|re-?ship)\b"
-    r"|\broll(?:ing)?[\s-]+(?:it|them|this|that|the\s+\S+|\S+)?\s*(?:out|forward)\b|\brollout\s+(?:the|of|to)\s+(?:all|every)"
+    r"|\broll(?:ing)?[\s-]+(?:\S+\s+){0,4}?(?:out|forward)\b|\brollout\s+(?:the|of|to)\s+(?:all|every)"
     rf"|\b(?:deploy|apply|ship|release|push|promote|merge|launch|install|enable|activate|roll|run)\b[^.;]*\b{_AGAIN}\b"
     r"|\b(?:should|must|can|could|may|need to|needs to|have to|has to|ought to|safe to|want to|try to|to)\s+(?:be\s+)?"
     r"(?:deploy|apply|ship|release|promote|merge|launch|rolls?\s+out|rolled\s+out|push)(?:e?d)?\b"
@@ -74,14 +74,16 @@ _ORDERS = frozenset({
     "rate", "declare", "announce", "post", "notify", "escalate", "page", "close", "reopen", "consider", "note",
     "look", "verify", "confirm", "begin", "begins", "replace", "dump", "leak", "expose", "fill", "incorporate",
     "utilize", "utilise", "absorb", "embed", "integrate", "adopt", "employ", "what", "why", "who", "how", "can",
-    "could", "would", "should", "may",
+    "could", "would", "should", "may", "invite", "spell", "encode",
+    "recite", "think", "learn", "mute", "silence", "whitelist", "promise", "retry",
 })  # fmt: skip
 """With these no fact begins: orders and questions."""
 _MAYBE_ORDERS = frozenset({
     "report", "list", "call", "open", "check", "read", "change", "update", "load", "run", "start", "end",
     "restart", "import", "export", "deploy", "release", "upgrade", "scale", "merge", "roll", "test", "review",
     "state", "log", "find", "search", "view", "focus", "finish", "continue", "format", "compare", "drop",
-    "return", "work", "rest",
+    "return", "work", "rest", "name", "quote", "store", "index", "count", "pin", "vote", "trust", "complete", "expand",
+    "produce", "train", "upvote", "escape", "delay", "approve", "sign",
 })  # fmt: skip
 """Also nouns ("Read latency rose"): an order only with one of these after it."""
 _OBJECTS = frozenset({
@@ -109,6 +111,13 @@ _COMMANDS = re.compile(
     r"|(?:drop|truncate)\s+(?:table|database)|delete\s+from)(?!\w)",
     re.I,
 )
+_DESTROYS = re.compile(
+    r"\b(?:kubectl|oc)\s+(?:\S+\s+){0,4}?(?:delete|drain)\b|\bhelm\s+(?:uninstall|delete)\b|\bterraform\s+destroy\b"
+    r"|\brm\s+-|\bmkfs|\bdd\s+if=|\b(?:drop|truncate)\s+(?:table|database)\b|\bdelete\s+from\b|\bgit\s+(?:push|reset)\b"
+    r"|\bdocker\s+(?:rm|kill)\b|\bflush(?:all|db)\b|\breplicas[= ]+0\b|\bto (?:zero|0) replicas\b",
+    re.IGNORECASE,
+)
+"""What cannot be taken back is never our advice, though a runbook may have it."""
 _CLAUSE = frozenset({
     "and", "then", "if", "when", "so", "until", "once", "because", "which", "that", "as", "after", "before",
     "while",
@@ -204,10 +213,22 @@ def _commanded(text: str) -> bool:
     return False
 
 
+def without_commands(text: str) -> str:
+    """The text with each command (to the end of its clause) replaced by a zero."""
+    while match := _COMMANDS.search(text):
+        words = re.finditer(r"\S+", text[match.start() :])
+        ends = [found.start() for at, found in enumerate(words) if at and found[0].lower() in _CLAUSE]
+        end = match.start() + ends[0] if ends else len(text)
+        text = f"{text[: match.start()]}0 {text[end:]}"
+    return text
+
+
 def foreign_command(text: str, runbooks: str) -> str | None:
     """Commands come from a cited runbook, word for word. `runbooks` is in lower case with single spaces."""
     if _SHELL.search(text):
         return "it gave a command that no cited runbook contains"  # pipes and the like are left to the runbook itself
+    if _DESTROYS.search(text):
+        return "it gave a command that destroys something, which is left to the runbook itself"
     for match in _COMMANDS.finditer(text):
         words = text[match.start() :].lower().replace("`", "").rstrip(".!?)").split()
         end = next(

@@ -44,7 +44,7 @@ class Ground:
     """The cited items of one claim, read once."""
 
     def __init__(self, items: Sequence[Supplied]) -> None:
-        self.text = "\n".join(_normal(item.text) for item in items)
+        self.text = "\n".join(normal(item.text) for item in items)
         self.lower = self.text.lower()
         self.runbooks = "\n".join(_squeezed(item.text) for item in items if item.runbook)
         self.quantities = quantities.supplied(self.text)
@@ -65,7 +65,7 @@ class Ground:
 
 def ungrounded(claim: str, ground: Ground) -> str | None:
     """What the claim names that no cited item contains, in words for the card; None when there is nothing."""
-    text = _normal(claim)
+    text = normal(claim)
     for quoted in _QUOTED.findall(text):
         if not ground.quotes(next(part for part in quoted if part)):
             return "it quoted what no evidence says"
@@ -155,9 +155,10 @@ def vocabulary() -> frozenset[str]:
     return frozenset(word for line in text.splitlines() if not line.startswith("#") for word in line.split())
 
 
-def _normal(text: str) -> str:
+def normal(text: str) -> str:
+    """The text in the form in which claims and items are compared: clean, one kind of dash and apostrophe."""
     return plain(text).translate(_DASHES)
 
 
 def _squeezed(text: str) -> str:
-    return " ".join(_normal(text).lower().replace("`", "").split())
+    return " ".join(normal(text).lower().replace("`", "").split())
