@@ -10,12 +10,13 @@ from typing import Any
 from bot.cards import words
 from bot.cards.render import Form, render
 from bot.cards.state import CardState
-from bot.listeners.commands import BY_NAME, COMMANDS, Typed
 from bot.listeners.desk import Acknowledged, DeskStatus, IncidentLine, Vote
 from bot.trust.neutralise import mrkdwn, mrkdwn_code, mrkdwn_object, plain_text
 from integrations.ports import Answer
 
 PICK_INCIDENT = "sitrep.pick_incident"
+MENU_OF = "sitrep.menu:"
+"""Before the id of the request that a menu belongs to, in its block id."""
 MAX_OPTIONS = 100
 MAX_LISTED = 20
 MAX_BLOCKS = 50
@@ -34,40 +35,33 @@ def said(markup: str) -> Answer:
     return Answer(markup, (_section(markup),))
 
 
-def help_for(typed: Typed) -> Answer:
-    """The list of commands, or more about the one that was named."""
-    one = BY_NAME.get(typed.words.split(" ")[0].lower()) if typed.name == "help" and typed.words else None
-    if one is not None:
-        return said(f"`{one.usage}`  {one.says}.\n{one.more}")
-    lines = "\n".join(f"`{command.usage}`  {command.says}" for command in COMMANDS)
-    if typed.name == "help":
-        return said(lines)
-    near = f" Did you mean `/sitrep {typed.near}`?" if typed.near else ""
-    return said(f"Sitrep has no command {mrkdwn_code(typed.words, 40) or 'of that name'}.{near}\n{lines}")
-
-
 def name_of(line: IncidentLine) -> str:
     """Id and number, as people call it."""
     return f"{line.id} (#{line.number})" if line.number is not None else line.id
 
 
-def menu(lines: Sequence[IncidentLine], words_given: str) -> Answer:
-    """Which one? A menu of what the words may mean."""
+def menu(lines: Sequence[IncidentLine], words_given: str, request_id: str, saying: str = "") -> Answer:
+    """Which one? A menu of what the words may mean; a choice runs the command of the request that is named here.
+
+    `saying` stands before it: why there is a menu at all.
+    """
     options = [
         {"text": plain_text(f"SEV{line.severity} {name_of(line)} {line.title}", 75), "value": line.id}
         for line in lines[:MAX_OPTIONS]
         if 0 < len(line.id) <= 150
     ]
-    asked = "Which incident?" if not words_given else f"{mrkdwn_code(words_given, 60)} may be several. Which one?"
+    asked = saying or (f"{mrkdwn_code(words_given, 60)} may be several." if words_given else "")
     if not options:
-        return said("No open incident that you may see.")
+        return said(saying or "No open incident that you may see.")
+    asked = f"{asked} Which incident?".strip() if not saying else asked
     select = {
         "type": "static_select",
         "action_id": PICK_INCIDENT,
         "placeholder": plain_text("Choose an incident", 150),
         "options": options,
     }
-    return Answer(asked, (_section(asked), {"type": "actions", "elements": [select]}))
+    choice = {"type": "actions", "block_id": f"{MENU_OF}{request_id}"[:255], "elements": [select]}
+    return Answer(asked, (_section(asked), choice))
 
 
 def triage_started(line: IncidentLine, n: int) -> Answer:
@@ -75,6 +69,9 @@ def triage_started(line: IncidentLine, n: int) -> Answer:
     return said(f"Looking at {mrkdwn_code(line.id, 60)}{again}. Its card is brought up to date in its channel.")
 
 
+NOT_OURS = "This button is from another version of Sitrep. Use the newest card, or `/sitrep status`."
+MENU_TOO_OLD = "That menu is too old. Type the command again."
+_INCIDENT_ID = re.compile(r'"i": ?"([A-Za-z0-9]{1,60})"|\b([A-Z][A-Z0-9]{3,40})\b')
 ONLY_ADMINS = "That is for the admins of Sitrep; nothing was changed."
 WHY_NEEDED = "Say why: `/sitrep pause too many wrong answers`. The reason stands in the audit trail."
 
@@ -149,8 +146,19 @@ def own_view(state: CardState, form: Form) -> Answer:
     return Answer(drawn.text, tuple(blocks[:MAX_BLOCKS]))
 
 
-def collecting_for_you() -> Answer:
-    return said("Asking the sources again for what you may see; the answer comes here.")
+def working() -> Answer:
+    return said("Still at it; the answer comes here.")
+
+
+def lost() -> Answer:
+    """For what was begun several times and ended every process that tried."""
+    return said("Sitrep was interrupted several times while it worked on that, and gave up. Ask once more.")
+
+
+def incident_in(text: str) -> str:
+    """The incident that a button's value or typed words are about, "" for none; for naming it in an error."""
+    found = _INCIDENT_ID.search(text)
+    return (found[1] or found[2]) if found else ""
 
 
 def failed(reference: str, incident_id: str = "") -> Answer:

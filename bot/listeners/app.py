@@ -1,39 +1,45 @@
-"""The door for Slack's commands, buttons and events, on Bolt's AsyncApp: parse, queue durably, acknowledge, answer.
+"""The door for Slack's commands, buttons and events, on Bolt's AsyncApp: parse, store, acknowledge, answer.
 
-What changes something is stored before it is acknowledged, unless that takes longer than ACK_SECONDS: Slack waits
-three seconds, and a person should never see its "did not respond". What takes longer is acknowledged first. Answers
-are private. An error becomes a fixed sentence with a reference; its kind stands in the log under the same reference.
+What somebody asks is stored before it is acknowledged, unless that takes longer than ACK_SECONDS: Slack waits three
+seconds, and a person should never see its "did not respond". Then it is done and answered in private, by this process
+or, if it dies, by the next one. An error becomes a fixed sentence with a reference; its kind stands in the log under
+the same reference.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
+import re
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any
 
 from slack_bolt.async_app import AsyncApp
 from slack_sdk.web.async_client import AsyncWebClient
 
-from bot.cards import actions
-from bot.cards.actions import ActionValue
 from bot.cards.render import Form
+from bot.clock import Clock
 from bot.errors import NotPermitted
-from bot.listeners import answers
-from bot.listeners.commands import parse
-from bot.listeners.desk import Desk, ReaderEvents, Vote
+from bot.flows.requests import MAX_ATTEMPTS, Request
+from bot.listeners import answers, doing
+from bot.listeners.asked import Asked
+from bot.listeners.desk import Desks, ReaderEvents
 from integrations.errors import IntegrationError
 from integrations.ports import Answer, Place, Replies
 
 log = logging.getLogger(__name__)
 
 ACK_SECONDS = 1.5
+SLOW_SECONDS = 4.0
+"""After this a person is told that the answer is on its way."""
+MAX_ID = 200
 COMMAND = "/sitrep"
-OVERRIDE = "--override"
+OURS = re.compile(r"sitrep\.")
+"""Our action ids begin so."""
 Ack = Callable[..., Awaitable[Any]]
 Body = Mapping[str, Any]
-T = TypeVar("T")
 
 CHANNEL_EVENTS = (
     "channel_archive", "channel_unarchive", "group_archive", "group_unarchive", "channel_shared", "channel_unshared",
@@ -47,30 +53,31 @@ PERSON_EVENTS = ("user_change", "team_join")
 
 
 class Listeners:
-    """Registers everything on one Bolt app. `form` is the form of blocks that this workspace takes."""
+    """Registers everything on one Bolt app. `form` is the form of blocks that this workspace takes; `redact` is for
+    what people type, before it is stored."""
 
     def __init__(
-        self, desk: Desk, replies: Replies, readers: ReaderEvents, form: Callable[[], Awaitable[Form]]
+        self,
+        desks: Desks,
+        replies: Replies,
+        readers: ReaderEvents,
+        form: Callable[[], Awaitable[Form]],
+        clock: Clock,
+        redact: Callable[[str], str],
     ) -> None:
-        self._desk = desk
+        self._desks = desks
         self._replies = replies
         self._readers = readers
         self._form = form
+        self._clock = clock
+        self._redact = redact
         self._working: set[asyncio.Task[Any]] = set()
 
     def bolt(self, client: AsyncWebClient) -> AsyncApp:
         """The Bolt app on our own client. Its signature and ssl_check middleware are off: the door checks before it."""
         app = AsyncApp(client=client, request_verification_enabled=False, ssl_check_enabled=False)
         app.command(COMMAND)(self.command)
-        app.action(answers.PICK_INCIDENT)(self.picked)
-        app.action(actions.FEEDBACK)(self.voted)
-        app.action(actions.HELPFUL)(self.voted)
-        app.action(actions.NOT_HELPFUL)(self.voted)
-        app.action(actions.WAS_CHANGE)(self.was_change)
-        app.action(actions.WAS_NOT)(self.was_not)
-        app.action(actions.UNDO_WAS_NOT)(self.undo_was_not)
-        app.action(actions.ACKNOWLEDGE)(self.acknowledge)
-        app.action(actions.OWN_VIEW)(self.own_view)
+        app.action(OURS)(self.clicked)
         app.event("member_joined_channel")(self.member_joined)
         app.event("member_left_channel")(self.member_left)
         for name in CHANNEL_EVENTS:
@@ -84,143 +91,109 @@ class Listeners:
         app.error(self.broken)
         return app
 
+    async def resume(self) -> int:
+        """At start-up: answer what an earlier process took and did not answer. Returns how many there were."""
+        left = await self._desks.requests.take_over()
+        for request in left:
+            await self._answer(request, None)
+        return len(left)
+
+    async def run(self) -> None:
+        """What an earlier process left, then nothing more by itself."""
+        try:
+            if left := await self.resume():
+                log.info("answered %d requests that an earlier process had taken", left)
+        except Exception as failed:  # noqa: BLE001 - a loop: new requests must be taken whatever was left behind
+            log.error("answering what was left failed with %s", type(failed).__name__)
+        await asyncio.Event().wait()
+
     async def close(self) -> None:
-        """Waits for what was acknowledged and is not answered yet, at most a moment."""
+        """Waits for what was acknowledged and is not answered yet, at most a moment; the rest is for the next start."""
         if self._working:
             await asyncio.wait(self._working, timeout=2)
 
-    # --- /sitrep --------------------------------------------------------------------------------------------------
+    # --- what people ask ------------------------------------------------------------------------------------------
 
     async def command(self, ack: Ack, command: Body) -> None:
-        typed = parse(str(command.get("text", "")))
-        place = Place(str(command["channel_id"]), str(command["user_id"]), _text(command.get("response_url")))
-        if typed.name == "triage":
-            request_id = _text(command.get("trigger_id")) or secrets.token_hex(8)
-            await self._do(ack, place, self._triage(place, typed.words, request_id), typed.words)
-        elif typed.name == "status":
-            await self._do(ack, place, self._status(place.user))
-        elif typed.name in ("pause", "resume"):
-            await self._do(ack, place, self._switched(place.user, typed.name, typed.words))
-        else:
-            await self._do(ack, place, _ready(answers.help_for(typed)))
+        """`/sitrep …`"""
+        request = Request(
+            id=_id(command.get("trigger_id")), kind=doing.COMMAND, by=str(command["user_id"]),
+            channel=str(command["channel_id"]), received_at=self._clock.now(),
+            words=self._redact(str(command.get("text", ""))[:1000]), response_url=_text(command.get("response_url")),
+        )  # fmt: skip
+        await self._take(ack, request, _text(command.get("trigger_id")))
 
-    async def _triage(self, place: Place, words: str, request_id: str) -> Answer:
-        override = OVERRIDE in words.split()
-        words = " ".join(word for word in words.split() if word != OVERRIDE)
-        found = await self._desk.find_incidents(place.user, words, place.channel)
-        if words and not found:
-            raise NotPermitted(words)
-        if len(found) != 1:
-            return answers.menu(found, words)
-        if not override:
-            return answers.triage_started(found[0], await self._desk.start_triage(found[0].id, place.user, request_id))
-        try:
-            n = await self._desk.start_triage(found[0].id, place.user, request_id, override=True)
-        except NotPermitted:
-            return answers.said(answers.ONLY_ADMINS)
-        return answers.triage_started(found[0], n)
-
-    async def _switched(self, user_id: str, name: str, reason: str) -> Answer:
-        if not reason:
-            return answers.said(answers.WHY_NEEDED)
-        try:
-            if name == "pause":
-                return answers.paused(await self._desk.pause(user_id, reason))
-            return answers.resumed(await self._desk.resume(user_id, reason))
-        except NotPermitted:
-            return answers.said(answers.ONLY_ADMINS)
-
-    async def picked(self, ack: Ack, body: Body, action: Body) -> None:
+    async def clicked(self, ack: Ack, body: Body, action: Body) -> None:
+        """A button, or a choice in a menu."""
+        action_id, trigger_id = str(action.get("action_id", "")), _text(body.get("trigger_id"))
+        kind, words, value = f"{doing.CLICK}:{action_id}", "", _text(action.get("value")) or ""
+        if action_id == answers.PICK_INCIDENT:
+            kind, words = doing.PICK, str(action.get("block_id", "")).removeprefix(answers.MENU_OF)
+            value = _text((action.get("selected_option") or {}).get("value")) or ""
         place = _place(body)
-        chosen = _text((action.get("selected_option") or {}).get("value")) or ""
-        request_id = _text(body.get("trigger_id")) or secrets.token_hex(8)
-        await self._do(ack, place, self._triage(place, chosen, request_id), chosen)
-
-    async def _status(self, user_id: str) -> Answer:
-        return answers.status(await self._desk.status_for(user_id))
-
-    # --- buttons --------------------------------------------------------------------------------------------------
-
-    async def voted(self, ack: Ack, body: Body, action: Body) -> None:
-        given, action_id = str(action.get("value", "")), action.get("action_id")
-        vote: Vote = "helpful" if action_id == actions.HELPFUL else "not_helpful"
-        if action_id == actions.FEEDBACK:
-            vote, given = ("helpful" if given[:1] == "+" else "not_helpful"), given[1:]
-
-        async def work(value: ActionValue, user_id: str) -> Answer:
-            await self._desk.vote(value.incident_id, user_id, value.version, vote)
-            return answers.voted(vote)
-
-        await self._click(ack, body, given, work)
-
-    async def was_change(self, ack: Ack, body: Body, action: Body) -> None:
-        async def work(value: ActionValue, user_id: str) -> Answer:
-            name = await self._desk.was_change(value.incident_id, user_id, value.version, value.mark)
-            return answers.was_change(name)
-
-        await self._click(ack, body, action.get("value"), work)
-
-    async def was_not(self, ack: Ack, body: Body, action: Body) -> None:
-        async def work(value: ActionValue, user_id: str) -> Answer:
-            name, until_at = await self._desk.was_not(value.incident_id, user_id, value.version, value.mark)
-            return answers.was_not(name, until_at)
-
-        await self._click(ack, body, action.get("value"), work)
-
-    async def undo_was_not(self, ack: Ack, body: Body, action: Body) -> None:
-        async def work(value: ActionValue, user_id: str) -> Answer:
-            return answers.undone(await self._desk.undo_was_not(value.incident_id, user_id, value.mark))
-
-        await self._click(ack, body, action.get("value"), work)
-
-    async def acknowledge(self, ack: Ack, body: Body, action: Body) -> None:
-        async def work(value: ActionValue, user_id: str) -> Answer:
-            outcome = await self._desk.acknowledge(value.incident_id, user_id)
-            return answers.said(answers.ACKNOWLEDGED[outcome])
-
-        await self._click(ack, body, action.get("value"), work)
-
-    async def own_view(self, ack: Ack, body: Body, action: Body) -> None:
-        async def work(value: ActionValue, user_id: str) -> Answer:
-            state = await self._desk.own_view(user_id, value.incident_id)
-            return answers.own_view(state, await self._form())
-
-        await ack()
-        await self._click(None, body, action.get("value"), work)
-
-    async def _click(
-        self, ack: Ack | None, body: Body, given: Any, work: Callable[[ActionValue, str], Awaitable[Answer]]
-    ) -> None:
-        place = _place(body)
-        value = ActionValue.decode(given) if isinstance(given, str) else None
-        doing = work(value, place.user) if value is not None else _not_ours()
-        await self._do(ack, place, doing, value.incident_id if value is not None else "")
+        request = Request(
+            id=_id(f"{trigger_id}:{action_id}" if trigger_id else None), kind=kind, by=place.user,
+            channel=place.channel, received_at=self._clock.now(), words=words[:MAX_ID], value=value[:2000],
+            thread_ts=place.thread_ts, response_url=place.response_url,
+        )  # fmt: skip
+        await self._take(ack, request, trigger_id)
 
     # --- doing it -------------------------------------------------------------------------------------------------
 
-    async def _do(self, ack: Ack | None, place: Place, work: Awaitable[Answer], about: str = "") -> None:
-        """Work and acknowledge, the work first as long as it is quick; then answer in private."""
-        task = asyncio.ensure_future(self._answered(work, about))
+    async def _take(self, ack: Ack, request: Request, trigger_id: str | None) -> None:
+        """Store, acknowledge, then work and answer; a request that came twice is acknowledged twice and done once."""
+        stored = asyncio.ensure_future(self._desks.requests.accept(request))
+        await asyncio.wait({stored}, timeout=ACK_SECONDS)
+        await ack()
+        task = asyncio.ensure_future(self._do(stored, request, trigger_id))
         self._working.add(task)
         task.add_done_callback(self._working.discard)
-        if ack is not None:
-            await asyncio.wait({task}, timeout=ACK_SECONDS)
-            await ack()
-        answer = await task
+        await task
+
+    async def _do(self, stored: asyncio.Future[bool], request: Request, trigger_id: str | None) -> None:
+        try:
+            new = await stored
+        except Exception as failed:  # noqa: BLE001 - a door: it was acknowledged, so the person is told
+            await self._show(request, self._failed(failed, ""))
+            return
+        if new:
+            await self._answer(request, trigger_id)
+
+    async def _answer(self, request: Request, trigger_id: str | None) -> None:
+        """Work, answer, and end the request. Whoever dies before that leaves it to the next start."""
+        if request.attempts > MAX_ATTEMPTS:
+            log.error("request %s was begun %d times and never ended", request.kind, request.attempts)
+            answer: Answer | None = answers.lost()
+        else:
+            work = asyncio.ensure_future(self._answered(request, trigger_id))
+            await asyncio.wait({work}, timeout=SLOW_SECONDS)
+            if not work.done():
+                await self._show(request, answers.working())
+            answer = await work
+        if answer is not None:
+            await self._show(request, answer)
+        await self._desks.requests.end(request.id)
+
+    async def _answered(self, request: Request, trigger_id: str | None) -> Answer | None:
+        try:
+            asked = Asked(self._desks, request, await self._form(), trigger_id=trigger_id)
+            return await doing.answer_to(asked)
+        except NotPermitted:
+            return answers.said(answers.NO_SUCH)
+        except Exception as failed:  # noqa: BLE001 - a door: the person gets a sentence and a reference, the log the kind
+            return self._failed(failed, request.value or request.words)
+
+    def _failed(self, failed: Exception, about: str) -> Answer:
+        reference = secrets.token_hex(4)
+        log.error("reference %s: a request from Slack failed with %s", reference, type(failed).__name__)
+        return answers.failed(reference, answers.incident_in(about))
+
+    async def _show(self, request: Request, answer: Answer) -> None:
+        place = Place(request.channel, request.by, request.response_url, request.thread_ts)
         try:
             await self._replies.to_person(place, answer)
         except IntegrationError as failed:
             log.warning("a private answer could not be shown: %s", failed.message)
-
-    async def _answered(self, work: Awaitable[Answer], about: str) -> Answer:
-        try:
-            return await work
-        except NotPermitted:
-            return answers.said(answers.NO_SUCH)
-        except Exception as failed:  # noqa: BLE001 - a door: the person gets a sentence and a reference, the log the kind
-            reference = secrets.token_hex(4)
-            log.error("reference %s: a request from Slack failed with %s", reference, type(failed).__name__)
-            return answers.failed(reference, about if about.isalnum() else "")
 
     # --- events ---------------------------------------------------------------------------------------------------
 
@@ -254,12 +227,12 @@ class Listeners:
         log.error("a message from Slack failed with %s", type(error).__name__)
 
 
-async def _ready(answer: Answer) -> Answer:
-    return answer
-
-
-async def _not_ours() -> Answer:
-    return answers.said("This button is from another version of Sitrep. Use the newest card, or `/sitrep status`.")
+def _id(given: Any) -> str:
+    """The request's own id where Slack gives one: what is sent twice has the same."""
+    known = _text(given)
+    if known is None:
+        return secrets.token_hex(8)
+    return known if len(known) <= MAX_ID else hashlib.sha256(known.encode()).hexdigest()
 
 
 def _text(value: Any) -> str | None:

@@ -8,14 +8,16 @@ durable before the method returns, and may be called twice with the same argumen
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from bot.cards.state import CardState
 from bot.flows.desk import Acknowledged, DeskStatus, IncidentLine, Vote
+from bot.flows.requests import Request
 from integrations.records import Person
 
-__all__ = ["Acknowledged", "Desk", "DeskStatus", "IncidentLine", "ReaderEvents", "Vote"]
+__all__ = ["Acknowledged", "Desk", "DeskStatus", "Desks", "IncidentLine", "ReaderEvents", "Requests", "Vote"]
 
 
 class Desk(Protocol):
@@ -80,3 +82,29 @@ class ReaderEvents(Protocol):
     async def person_changed(self, person_id: str, person: Person | None = None) -> None: ...
 
     async def reconnected(self) -> None: ...
+
+
+class Requests(Protocol):
+    """What was asked, stored before it is acknowledged."""
+
+    async def accept(self, request: Request) -> bool:
+        """Whether it is new."""
+        ...
+
+    async def end(self, request_id: str) -> None: ...
+
+    async def find(self, request_id: str, by: str) -> Request | None: ...
+
+    async def take_over(self) -> list[Request]:
+        """What an earlier process left without an answer."""
+        ...
+
+    async def lately(self, kind: str, within: timedelta) -> list[str]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Desks:
+    """Everything behind the door, one role each."""
+
+    requests: Requests
+    desk: Desk

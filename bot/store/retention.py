@@ -45,6 +45,7 @@ class Rule:
 
 RULES: tuple[Rule, ...] = (
     Rule("signals", "bodies of webhooks, redacted", "signals_days", "received_at", "state <> 'new'"),
+    Rule("requests", "what people asked in Slack, redacted", "signals_days", "received_at"),
     Rule("evidence", "texts, redacted", "evidence_days", "fetched_at", _NOT_OPEN),
     Rule("alerts", "texts and labels, redacted", "evidence_days", "seen_at", f"(incident_id IS NULL OR {_NOT_OPEN})"),
     Rule("triages", "what was ranked and summarised holds evidence", "evidence_days", "started_at",
@@ -117,6 +118,7 @@ NAMED: Mapping[str, tuple[str, ...]] = {
     "audit": ("by",),
     "incident_times": ("said_by",),
     "pauses": ("by", "resumed_by"),
+    "requests": ("by",),
 }
 """Columns that hold a person's id: they get the pseudonym."""
 WITHIN: Mapping[str, tuple[str, ...]] = {

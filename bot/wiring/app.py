@@ -29,6 +29,7 @@ from bot.flows.audience import AudienceEvents
 from bot.flows.desk import IncidentDesk
 from bot.flows.engine import Engine, Steps
 from bot.flows.refresh import RefreshFlow
+from bot.flows.requests import RequestBook
 from bot.flows.rounds import Rounds
 from bot.flows.summarise import Pausable
 from bot.flows.triage import Parts, Timeouts, TriageFlow
@@ -39,6 +40,7 @@ from bot.incidents import topology
 from bot.incidents.book import Book
 from bot.incidents.intake import Drainer, Start, redacted_signal, store_signals
 from bot.incidents.poller import Poller
+from bot.listeners.desk import Desks
 from bot.model.gateway import Gateway
 from bot.report.weekly import WeeklyReports
 from bot.settings import Settings
@@ -281,7 +283,17 @@ async def build(settings: Settings, stack: AsyncExitStack, *, checkpoint: Checkp
         waiting=outbox.waiting, switch=KillSwitch(store, file.workspace, clock, experiments),
         admins=admins_of(settings),
     )  # fmt: skip
-    routes, slack_loops = slack_door(settings, slack, egress, desk, readers, outbox, clock, stack)
+    routes, slack_loops = slack_door(
+        settings,
+        slack,
+        egress,
+        Desks(RequestBook(store, file.workspace, clock), desk),
+        readers,
+        outbox,
+        clock,
+        redactor,
+        stack,
+    )
     web = create_app(
         doors=doors_of(settings, egress, stack),
         intake=intake,

@@ -19,11 +19,11 @@ from bot.cards.outbox import Outbox
 from bot.clock import Clock
 from bot.errors import ConfigurationError
 from bot.flows.audience import AudienceEvents
-from bot.flows.desk import IncidentDesk
 from bot.flows.summarise import Summarise
 from bot.incidents.alert_source import StoredAlerts
 from bot.incidents.routing import Routing
 from bot.listeners.app import Listeners
+from bot.listeners.desk import Desks
 from bot.listeners.http import slack_route
 from bot.listeners.socket import SocketMode
 from bot.model import pins
@@ -289,12 +289,12 @@ async def slack_of(settings: Settings, egress: Egress, stack: AsyncExitStack) ->
 
 
 def slack_door(
-    settings: Settings, slack: SlackParts, egress: Egress, desk: IncidentDesk, readers: AudienceEvents, outbox: Outbox,
-    clock: Clock, stack: AsyncExitStack,
+    settings: Settings, slack: SlackParts, egress: Egress, desks: Desks, readers: AudienceEvents, outbox: Outbox,
+    clock: Clock, redactor: Redactor, stack: AsyncExitStack,
 ) -> tuple[list[Route], dict[str, Callable[[], Awaitable[None]]]]:  # fmt: skip
     """Commands, buttons and events: a loop for Socket Mode, or a route for signed HTTP."""
     replies = SlackReplies(slack.web, slack.session, settings.secrets.slack_api_url)
-    listeners = Listeners(desk, replies, readers, outbox.form)
+    listeners = Listeners(desks, replies, readers, outbox.form, clock, lambda text: redactor.redact(text).text)
     stack.push_async_callback(listeners.close)
     bolt = listeners.bolt(slack.client)
     token = settings.secrets.slack_app_token
@@ -305,9 +305,10 @@ def slack_door(
         socket = SocketMode(
             bolt, token.get_secret_value(), lambda: aiohttp_session(egress, "slack socket", 30.0), readers.reconnected
         )
-        return [], {"socket": socket.run}
+        return [], {"socket": socket.run, "requests": listeners.run}
     secrets_ = [secret.get_secret_value() for secret in settings.secrets.slack_signing_secrets]
-    return [slack_route(bolt, partial(verify_signature, secrets_), clock, readers.reconnected)], {}
+    route = slack_route(bolt, partial(verify_signature, secrets_), clock, readers.reconnected)
+    return [route], {"requests": listeners.run}
 
 
 def models_of(settings: Settings) -> dict[Use, tuple[Pin, ...]]:

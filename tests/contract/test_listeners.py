@@ -23,16 +23,18 @@ from bot.cards import actions
 from bot.cards.actions import ActionValue
 from bot.cards.limits import violations
 from bot.clock import ManualClock
+from bot.flows.requests import Request
 from bot.listeners import answers
 from bot.listeners.app import COMMAND as COMMAND_NAME
 from bot.listeners.app import Listeners
-from bot.listeners.commands import COMMANDS, parse
+from bot.listeners.commands import COMMANDS, help_for, parse
+from bot.listeners.desk import Desks
 from bot.listeners.http import slack_route
 from integrations.errors import Denied, Unavailable
 from integrations.fixtures import FakeReplies
 from integrations.ports import Answer, Place
 from integrations.slack import SlackReplies, SlackWeb, verify_signature, web_client
-from tests.support.desk import AT, FakeDesk, FakeReaderEvents
+from tests.support.desk import AT, FakeDesk, FakeReaderEvents, FakeRequests
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 SECRET = "8f742231b10e8888abcd99yyyzzz85a5"
@@ -48,11 +50,13 @@ class Door:
     desk: FakeDesk = field(default_factory=FakeDesk)
     replies: FakeReplies = field(default_factory=FakeReplies)
     readers: FakeReaderEvents = field(default_factory=FakeReaderEvents)
+    requests: FakeRequests = field(default_factory=FakeRequests)
+    sent: int = 0
 
     async def command(self, text: str, user: str = "U0PRIYA", channel: str = "C0OTHER") -> Any:
         form = {
             "command": "/sitrep", "text": text, "user_id": user, "channel_id": channel, "team_id": "T1",
-            "response_url": "https://hooks.slack.com/commands/T1/1/x", "trigger_id": "1.2.x",
+            "response_url": "https://hooks.slack.com/commands/T1/1/x", "trigger_id": self._trigger("x"),
         }  # fmt: skip
         return await self._send(urlencode(form), "application/x-www-form-urlencoded")
 
@@ -60,7 +64,7 @@ class Door:
         body = {
             "type": "block_actions", "user": {"id": user, "team_id": "T1"}, "team": {"id": "T1"},
             "channel": {"id": "C0PAYMENTS"}, "container": {"type": "message", "channel_id": "C0PAYMENTS"},
-            "response_url": "https://hooks.slack.com/actions/T1/1/x", "trigger_id": "1.2.y",
+            "response_url": "https://hooks.slack.com/actions/T1/1/x", "trigger_id": self._trigger("y"),
             "actions": [{"action_id": action_id, "block_id": "b", "type": "button", "value": value, **more}],
         }  # fmt: skip
         return await self._send(urlencode({"payload": json.dumps(body)}), "application/x-www-form-urlencoded")
@@ -68,6 +72,10 @@ class Door:
     async def event(self, event: dict[str, Any]) -> Any:
         body = {"type": "event_callback", "team_id": "T1", "event_id": "Ev1", "event": event, "authorizations": []}
         return await self._send(json.dumps(body), "application/json")
+
+    def _trigger(self, letter: str) -> str:
+        self.sent += 1
+        return f"{self.sent}.2.{letter}"
 
     async def _send(self, body: str, kind: str) -> Any:
         request = AsyncBoltRequest(body=body, headers={"content-type": kind})
@@ -100,13 +108,16 @@ async def slack_web(serve: Any) -> AsyncIterator[Any]:
 
 @pytest.fixture
 async def door(slack_web: Any) -> Door:
-    desk, replies, readers = FakeDesk(), FakeReplies(), FakeReaderEvents()
+    desk, replies, readers, requests = FakeDesk(), FakeReplies(), FakeReaderEvents(), FakeRequests()
 
     async def form() -> Any:
         return "classic"
 
-    listeners = Listeners(desk, replies, readers, form)
-    return Door(listeners, listeners.bolt(slack_web), desk, replies, readers)
+    def redact(text: str) -> str:
+        return text.replace("hunter2", "<secret>")
+
+    listeners = Listeners(Desks(requests, desk), replies, readers, form, ManualClock(AT), redact)
+    return Door(listeners, listeners.bolt(slack_web), desk, replies, readers, requests)
 
 
 # --- commands -----------------------------------------------------------------------------------------------------
@@ -126,6 +137,7 @@ async def test_a_triage_is_queued_for_the_incident_that_is_named(door: Door) -> 
 
     assert answered.status == 200
     assert door.desk.calls[-1] == ("triage", "P8K2Q1", "U0PRIYA", "1.2.x")
+    assert door.requests.ended == ["1.2.x"]
     assert "Looking at `P8K2Q1` again (run 2)" in door.said()
 
 
@@ -140,8 +152,28 @@ async def test_a_missing_incident_is_answered_with_a_menu_of_those_that_may_be_s
     _, answer = door.replies.shown[-1]
     (select,) = answer.blocks[1]["elements"]
     assert [option["value"] for option in select["options"]] == ["P8K2Q1", "P9Z7X3"]
-    await door.click(answers.PICK_INCIDENT, None, selected_option={"value": "P9Z7X3"})
+    menu = answer.blocks[1]["block_id"]
+    await door.click(answers.PICK_INCIDENT, None, selected_option={"value": "P9Z7X3"}, block_id=menu)
     assert door.desk.calls[-1][:2] == ("triage", "P9Z7X3")
+
+
+async def test_a_menu_is_for_the_one_who_got_it(door: Door) -> None:
+    door.desk.may.add("U0TOMAS")
+    await door.command("triage")
+    menu = door.replies.shown[-1][1].blocks[1]["block_id"]
+    for stranger in ({"user": "U0TOMAS", "block_id": menu}, {"block_id": f"{answers.MENU_OF}9.9.x"}):
+        await door.click(answers.PICK_INCIDENT, None, selected_option={"value": "P9Z7X3"}, **stranger)
+        assert door.said() == answers.MENU_TOO_OLD
+    await door.click(answers.PICK_INCIDENT, None, selected_option={"value": "PNOTHERE"}, block_id=menu)
+    assert door.said() == answers.NO_SUCH
+    assert not [call for call in door.desk.calls if call[0] == "triage"]
+
+
+async def test_an_unknown_incident_is_answered_with_the_menu_too(door: Door) -> None:
+    await door.command("triage PNOTHERE")
+    answer = door.replies.shown[-1][1]
+    assert answer.text == answers.NO_SUCH
+    assert len(answer.blocks[1]["elements"][0]["options"]) == 2
 
 
 async def test_somebody_who_may_see_nothing_learns_nothing(door: Door) -> None:
@@ -169,7 +201,7 @@ async def test_only_admins_pause_resume_and_override_and_a_pause_needs_a_reason(
     await door.command("resume mended")
     assert door.desk.calls[-1] == ("resume", "U0PRIYA", "mended") and "begin again" in door.said()
     await door.command("triage --override P8K2Q1")
-    assert door.desk.calls[-1] == ("triage", "P8K2Q1", "U0PRIYA", "1.2.x", "override")
+    assert door.desk.calls[-1] == ("triage", "P8K2Q1", "U0PRIYA", f"{door.sent}.2.x", "override")
 
 
 async def test_status_lists_incidents_and_how_the_bot_is(door: Door) -> None:
@@ -286,22 +318,64 @@ async def test_slow_work_is_acknowledged_before_slack_gives_up(door: Door, monke
     assert "Ruled out" in door.said()
 
 
-async def test_quick_work_is_durable_before_it_is_acknowledged(door: Door) -> None:
+async def test_what_is_asked_is_stored_before_it_is_acknowledged(door: Door) -> None:
     order: list[str] = []
-    door.desk.delay_seconds = 0.05
+    accept = door.requests.accept
+
+    async def accepting(request: Request) -> bool:
+        await asyncio.sleep(0.02)
+        order.append("stored")
+        return await accept(request)
 
     async def ack() -> None:
-        order.append(f"ack after {len(door.desk.calls)} calls")
+        order.append("acknowledged")
 
-    place = Place("C1", "U0PRIYA")
+    door.requests.accept = accepting  # type: ignore[method-assign]
+    command = {"trigger_id": "1.2.x", "user_id": "U0PRIYA", "channel_id": "C1", "text": "pause hunter2 is wrong"}
+    await door.listeners.command(ack, command)
+    assert order == ["stored", "acknowledged"]
+    assert door.requests.kept["1.2.x"].words == "pause <secret> is wrong"
 
-    async def work() -> Answer:
-        await door.desk.vote("P8K2Q1", "U0PRIYA", 1, "helpful")
-        order.append("stored")
-        return answers.voted("helpful")
 
-    await door.listeners._do(ack, place, work())
-    assert order == ["stored", "ack after 1 calls"]
+async def test_what_is_sent_twice_is_done_once(door: Door) -> None:
+    async def ack() -> None:
+        pass
+
+    command = {"trigger_id": "1.2.x", "user_id": "U0PRIYA", "channel_id": "C1", "text": "triage P8K2Q1"}
+    for _ in range(2):
+        await door.listeners.command(ack, command)
+    assert [call[0] for call in door.desk.calls] == ["find", "triage"]
+    assert len(door.replies.shown) == 1
+
+
+async def test_what_another_process_left_is_answered_at_the_next_start_or_given_up(door: Door) -> None:
+    door.requests.left = [
+        Request("1.1.x", "command", "U0PRIYA", "C1", AT, words="triage P8K2Q1", attempts=2),
+        Request("1.2.x", "command", "U0MEI", "C1", AT, words="status", attempts=4),
+    ]
+    assert await door.listeners.resume() == 2
+    assert [place.user for place, _ in door.replies.shown] == ["U0PRIYA", "U0MEI"]
+    assert "Looking at `P8K2Q1`" in door.replies.shown[0][1].text
+    assert door.said() == answers.lost().text
+    assert door.requests.ended == ["1.1.x", "1.2.x"]
+
+
+async def test_a_store_that_fails_is_said_and_still_acknowledged(door: Door) -> None:
+    async def broken(request: Request) -> bool:
+        raise OSError("disk full")
+
+    door.requests.accept = broken  # type: ignore[method-assign]
+    assert (await door.command("status")).status == 200
+    assert "did not work on Sitrep's side" in door.said()
+
+
+async def test_somebody_who_waits_is_told_that_the_answer_comes(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bot.listeners.app.SLOW_SECONDS", 0.02)
+    door.desk.delay_seconds = 0.1
+    await door.click(actions.OWN_VIEW)
+    await asyncio.gather(*door.listeners._working)
+    assert door.replies.shown[0][1].text == answers.working().text
+    assert "SEV2" in door.said()
 
 
 async def test_an_answer_that_cannot_be_shown_breaks_nothing(door: Door) -> None:
@@ -488,13 +562,13 @@ async def test_every_private_answer_is_inside_slacks_limits(door: Door) -> None:
 
     many = [replace(P1, id=f"P{number}", title="<!channel> " * 60) for number in range(300)]
     made = [
-        answers.help_for(parse("help")), answers.help_for(parse("x" * 500)), answers.triage_started(P1, 3),
+        help_for(parse("help")), help_for(parse("x" * 500)), answers.triage_started(P1, 3),
         answers.status(await FakeDesk(incidents=many).status_for("U0PRIYA")), answers.failed("ab12", "P1"),
     ]  # fmt: skip
     made += [answers.own_view(state, form) for state in every_state().values() for form in ("modern", "classic")]
     for answer in made:
         assert violations(answer.text, answer.blocks) == []
-    menu = answers.menu(many, "")
+    menu = answers.menu(many, "", "1.2.x" * 80)
     assert len(menu.blocks[1]["elements"][0]["options"]) == 100
     assert all(len(one["text"]["text"]) <= 75 for one in menu.blocks[1]["elements"][0]["options"])
 

@@ -11,6 +11,7 @@ from typing import Any
 from bot.cards.samples import facts
 from bot.cards.state import CardState
 from bot.errors import NotPermitted
+from bot.flows.requests import Request
 from bot.listeners.desk import Acknowledged, DeskStatus, IncidentLine
 
 AT = datetime(2026, 11, 23, 14, 2, 10, tzinfo=UTC)
@@ -119,3 +120,30 @@ class FakeReaderEvents:
 
     async def reconnected(self) -> None:
         self.heard.append(("reconnected",))
+
+
+@dataclass
+class FakeRequests:
+    """Requests in memory; `left` is what an earlier process did not end."""
+
+    kept: dict[str, Request] = field(default_factory=dict)
+    ended: list[str] = field(default_factory=list)
+    left: list[Request] = field(default_factory=list)
+
+    async def accept(self, request: Request) -> bool:
+        new = request.id not in self.kept
+        self.kept.setdefault(request.id, request)
+        return new
+
+    async def end(self, request_id: str) -> None:
+        self.ended.append(request_id)
+
+    async def find(self, request_id: str, by: str) -> Request | None:
+        found = self.kept.get(request_id)
+        return found if found is not None and found.by == by else None
+
+    async def take_over(self) -> list[Request]:
+        return self.left
+
+    async def lately(self, kind: str, within: timedelta) -> list[str]:
+        return list(dict.fromkeys(one.by for one in self.kept.values() if one.kind == kind))

@@ -1,0 +1,105 @@
+"""What somebody asked in Slack, stored before it is acknowledged, so that a process that dies still owes the answer.
+
+The engine is not asked to run these: an answer is for one person, and a step's result would be stored, which what a
+channel may not read never is. So the row is the promise, whoever took it answers at once, and at start-up the rows
+that nobody ended are answered, or said to be lost, while Slack still takes an answer to them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from bot.clock import Clock
+from bot.store import Row, Store, Transaction
+from bot.store.values import to_time
+
+ANSWERABLE = timedelta(minutes=30)
+"""How long Slack takes an answer through a response_url."""
+MAX_ATTEMPTS = 3
+MAX_WORDS = 4000
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One command, click, form or mention. `words` are a person's own and redacted; `value` is what our own element
+    said (a button's value, a form's fields as JSON)."""
+
+    id: str
+    kind: str
+    by: str
+    channel: str
+    received_at: datetime
+    words: str = ""
+    value: str = ""
+    thread_ts: str | None = None
+    response_url: str | None = None
+    attempts: int = 0
+
+
+class RequestBook:
+    """One workspace's requests."""
+
+    def __init__(self, store: Store, workspace_id: str, clock: Clock) -> None:
+        self._store = store
+        self._workspace_id = workspace_id
+        self._clock = clock
+
+    async def accept(self, request: Request) -> bool:
+        """Store it; False when it is known already (Slack sends some things twice)."""
+        row = {
+            "workspace_id": self._workspace_id, "id": request.id, "kind": request.kind, "by": request.by,
+            "channel": request.channel, "thread_ts": request.thread_ts, "response_url": request.response_url,
+            "words": request.words[:MAX_WORDS], "value": request.value, "received_at": request.received_at,
+            "attempts": 1,
+        }  # fmt: skip
+        return await self._store.insert("requests", [row], ignore=True) == 1
+
+    async def end(self, request_id: str) -> None:
+        """It was answered, or can no longer be. The address for the answer is forgotten."""
+        values = {"state": "done", "ended_at": self._clock.now(), "response_url": None}
+        await self._store.upsert("requests", [{"workspace_id": self._workspace_id, "id": request_id, **values}])
+
+    async def find(self, request_id: str, by: str) -> Request | None:
+        """One of this person's requests; nobody is shown another's."""
+        rows = await self._store.query(
+            "SELECT * FROM requests WHERE workspace_id = :w AND id = :i AND by = :by",
+            {"w": self._workspace_id, "i": request_id, "by": by},
+        )
+        return _request(rows[0]) if rows else None
+
+    async def take_over(self) -> list[Request]:
+        """At start-up: what an earlier process left without an answer, oldest first, each with one more attempt. What
+        is too old for an answer is ended."""
+        now = self._clock.now()
+
+        def work(tx: Transaction) -> list[Row]:
+            values = {"w": self._workspace_id, "since": now - ANSWERABLE, "now": now}
+            tx.execute(
+                "UPDATE requests SET state = 'lost', ended_at = :now, response_url = NULL"
+                " WHERE workspace_id = :w AND state = 'new' AND received_at < :since",
+                values,
+            )
+            tx.execute("UPDATE requests SET attempts = attempts + 1 WHERE workspace_id = :w AND state = 'new'", values)
+            return tx.query(
+                "SELECT * FROM requests WHERE workspace_id = :w AND state = 'new' ORDER BY received_at", values
+            )
+
+        return [_request(row) for row in await self._store.transaction(work)]
+
+    async def lately(self, kind: str, within: timedelta) -> list[str]:
+        """Who sent requests of this kind within that time, each once."""
+        rows = await self._store.query(
+            "SELECT by, max(received_at) AS at FROM requests WHERE workspace_id = :w AND kind = :k"
+            " AND received_at >= :since GROUP BY by ORDER BY at DESC LIMIT 50",
+            {"w": self._workspace_id, "k": kind, "since": self._clock.now() - within},
+        )
+        return [str(row["by"]) for row in rows]
+
+
+def _request(row: Row) -> Request:
+    return Request(
+        id=row["id"], kind=row["kind"], by=row["by"], channel=row["channel"], received_at=to_time(row["received_at"]),
+        words=row["words"], value=row["value"], thread_ts=row["thread_ts"], response_url=row["response_url"],
+        attempts=row["attempts"],
+    )  # fmt: skip

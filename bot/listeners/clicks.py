@@ -1,0 +1,66 @@
+"""What each button does. A value comes back from Slack, so it is read as outside input."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+
+from bot.cards import actions
+from bot.cards.actions import ActionValue
+from bot.listeners import answers
+from bot.listeners.asked import Asked
+from bot.listeners.desk import Vote
+from integrations.ports import Answer
+
+Click = Callable[[Asked, ActionValue], Awaitable[Answer | None]]
+
+
+def _vote(vote: Vote) -> Click:
+    async def work(asked: Asked, value: ActionValue) -> Answer:
+        await asked.desks.desk.vote(value.incident_id, asked.user, value.version, vote)
+        return answers.voted(vote)
+
+    return work
+
+
+async def was_change(asked: Asked, value: ActionValue) -> Answer:
+    name = await asked.desks.desk.was_change(value.incident_id, asked.user, value.version, value.mark)
+    return answers.was_change(name)
+
+
+async def was_not(asked: Asked, value: ActionValue) -> Answer:
+    name, until_at = await asked.desks.desk.was_not(value.incident_id, asked.user, value.version, value.mark)
+    return answers.was_not(name, until_at)
+
+
+async def undo_was_not(asked: Asked, value: ActionValue) -> Answer:
+    return answers.undone(await asked.desks.desk.undo_was_not(value.incident_id, asked.user, value.mark))
+
+
+async def acknowledge(asked: Asked, value: ActionValue) -> Answer:
+    outcome = await asked.desks.desk.acknowledge(value.incident_id, asked.user)
+    return answers.said(answers.ACKNOWLEDGED[outcome])
+
+
+async def own_view(asked: Asked, value: ActionValue) -> Answer:
+    state = await asked.desks.desk.own_view(asked.user, value.incident_id)
+    return answers.own_view(state, asked.form)
+
+
+CLICKS: Mapping[str, Click] = {
+    actions.HELPFUL: _vote("helpful"),
+    actions.NOT_HELPFUL: _vote("not_helpful"),
+    actions.WAS_CHANGE: was_change,
+    actions.WAS_NOT: was_not,
+    actions.UNDO_WAS_NOT: undo_was_not,
+    actions.ACKNOWLEDGE: acknowledge,
+    actions.OWN_VIEW: own_view,
+}
+
+
+async def clicked(asked: Asked, action_id: str) -> Answer | None:
+    """The button's work; a value that is not ours, or a button of another version, does nothing."""
+    given = asked.request.value
+    if action_id == actions.FEEDBACK:
+        action_id, given = (actions.HELPFUL if given[:1] == "+" else actions.NOT_HELPFUL), given[1:]
+    work, value = CLICKS.get(action_id), ActionValue.decode(given)
+    return answers.said(answers.NOT_OURS) if work is None or value is None else await work(asked, value)
