@@ -87,6 +87,44 @@ class TimelineEntry(Record):
     evidence: tuple[str, ...] = ()
 
 
+class SpanBar(Record):
+    """One call of a waterfall. `depth` counts the callers above it that are shown; times are milliseconds from the
+    trace's start."""
+
+    service: str
+    name: str
+    depth: int
+    start_ms: float
+    duration_ms: float
+    failed: bool = False
+
+
+class Waterfall(Record):
+    """The telling calls of one trace, in the order of the calls; `spans` counts all of the trace."""
+
+    mark: str
+    """The evidence item that it shows."""
+    trace_id: str
+    total_ms: float
+    spans: int
+    bars: tuple[SpanBar, ...]
+    readers: Readers
+    """Of every batch that the calls were taken from: calls of several services may come from several sources."""
+
+
+class Plot(Record):
+    """One metric around the incident, thinned. `points`: seconds since the epoch, value in `unit` (see Series)."""
+
+    mark: str
+    name: str
+    service: str
+    unit: str
+    usual: float | None
+    """The median of what came before the incident; None where nothing did."""
+    points: tuple[tuple[float, float], ...]
+    readers: Readers
+
+
 class Ranked(Record):
     """All that leaves the gather step: permitted, redacted, ranked, at most 64 items and 128 KiB of JSON.
 
@@ -100,6 +138,8 @@ class Ranked(Record):
     suspects: tuple[Suspect, ...] = ()
     services: tuple[ServiceScore, ...] = ()
     timeline: tuple[TimelineEntry, ...] = ()
+    waterfalls: tuple[Waterfall, ...] = ()
+    plots: tuple[Plot, ...] = ()
     looked_at: tuple[str, ...] = ()
     """What was looked at, in words with counts ("46 services"), for when nothing stands out."""
     sources: tuple[SourceStatus, ...] = ()

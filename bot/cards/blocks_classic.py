@@ -49,8 +49,24 @@ def details(sections: Iterable[Section], policy: LinkPolicy, began: datetime) ->
                 texts.append(shown)
             else:
                 texts[-1] += f"\n{shown}"
-        blocks += [_section(one) for one in texts]
+        blocks += [_section(one) for one in texts if one]
+        for drawing in section.drawings:
+            told = pieces(drawing.line, policy, began, times="second")
+            blocks += [_section(told[0])] if told else []
+            blocks += [_section(one) for one in _drawn(drawing.rows)]
     return blocks[:MAX_SECTIONS]
+
+
+def _drawn(rows: Iterable[str]) -> list[str]:
+    """Rows of one width between fences, in as many texts as they need."""
+    texts = [""]
+    for row in rows:
+        shown = escape(row.replace("`", "ˋ"))
+        if units(f"{texts[-1]}\n{shown}") > MAX_LINE_UNITS - 8:
+            texts.append(shown)
+        else:
+            texts[-1] += f"\n{shown}" if texts[-1] else shown
+    return [f"```{one}```" for one in texts if one]
 
 
 def reply(line: Line, policy: LinkPolicy, began: datetime) -> list[Block]:

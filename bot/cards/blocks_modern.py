@@ -53,6 +53,11 @@ def details(sections: Iterable[Section], policy: LinkPolicy, began: datetime) ->
             if not items:
                 continue
             blocks.append(_rich_text([{"type": "rich_text_list", "style": "bullet", "elements": items}]))
+        for drawing in section.drawings:
+            told = list(elements(drawing.line, policy, began, MAX_LINE_UNITS))
+            drawn = {"type": "text", "text": "\n".join(drawing.rows)}
+            parts: list[Block] = [_section(told)] if told else []
+            blocks.append(_rich_text([*parts, {"type": "rich_text_preformatted", "elements": [drawn]}]))
     return blocks
 
 

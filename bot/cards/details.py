@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from bot.cards import words
 from bot.cards.content import storm_lines, timeline
+from bot.cards.drawn import changes_within, plot_rows, told_of_plot, told_of_waterfall, waterfall_rows
 from bot.cards.phrases import change_words, cited, marks
 from bot.cards.runs import GAP, NAME_LIMIT, Line, Run, bold, text
 from bot.cards.state import CardState
@@ -17,10 +18,19 @@ MAX_SUSPECT_REASONS = 4
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A heading and its lines."""
+    """A heading, its lines, and what is drawn under them."""
 
     heading: str
     lines: tuple[Line, ...]
+    drawings: tuple[Drawing, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    """A sentence that says what a drawing shows, and the drawing in characters of one width."""
+
+    line: Line
+    rows: tuple[str, ...]
 
 
 def sections(state: CardState) -> tuple[Section, ...]:
@@ -32,10 +42,12 @@ def sections(state: CardState) -> tuple[Section, ...]:
         Section("Services", tuple(_services(state))),
         Section("Alerts by service", storm_lines(state.storm) if len(state.storm) > 1 else ()),
         Section("Timeline", timeline(state, 20)),
+        Section("Traces", (), tuple(traces(state))),
+        Section("Metrics", (), tuple(metrics(state))),
         Section("Evidence", tuple(_evidence(state))),
         Section("Sources", tuple(_sources(state))),
     ]
-    return tuple(section for section in made if section.lines)
+    return tuple(section for section in made if section.lines or section.drawings)
 
 
 def _suspects(state: CardState) -> Iterable[Line]:
@@ -58,6 +70,30 @@ def _services(state: CardState) -> Iterable[Line]:
         for reason in service.reasons[:MAX_SUSPECT_REASONS]:
             line += cited(state, reason.text, reason.evidence)
         yield tuple(line)
+
+
+def traces(state: CardState) -> Iterable[Drawing]:
+    """A waterfall each, in their order."""
+    for one in state.waterfalls:
+        yield Drawing(
+            (*_about(state, one.mark), text(told_of_waterfall(one), 300)),
+            waterfall_rows(one),
+        )
+
+
+def metrics(state: CardState) -> Iterable[Drawing]:
+    """A curve each, in their order."""
+    for one in state.plots:
+        changes = changes_within(state, one)
+        yield Drawing((*_about(state, one.mark), text(told_of_plot(one, changes), 300)), plot_rows(one, changes))
+
+
+def _about(state: CardState, mark: str) -> Line:
+    """The item's mark and title."""
+    item = state.item(mark)
+    if item is None:
+        return ()
+    return (Run(item.mark, "mark", url=item.url, limit=8), GAP, text(f"{item.title.rstrip('. ')}. ", 200))
 
 
 def _evidence(state: CardState) -> Iterable[Line]:

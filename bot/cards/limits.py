@@ -157,7 +157,7 @@ def _rich_text(block: Block) -> Iterator[str]:
         if not sections:
             yield "an empty list"
         for section in sections:
-            if section.get("type") != "rich_text_section":
+            if section.get("type") not in ("rich_text_section", "rich_text_preformatted"):
                 yield f"{section.get('type')!r} in the place of a section"
             if not section.get("elements"):
                 yield "an empty section"

@@ -1,63 +1,152 @@
-"""One self-contained page of a card: the facts, ranked suspects and reasons, evidence. No script, no foreign address.
+"""One self-contained page of a card: what it says, suspects with reasons, waterfalls, metrics, evidence.
 
-Everything from outside is escaped by the template; links are those that the card's own policy lets through.
+No script, no outside address: marks lead to the evidence on the page itself, and an item's own address stands there as
+text. Everything from outside is cleaned like the card's and escaped by the template; it is filtered exactly as the
+card is, so that a restricted card shows its fallback fields and nothing else.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from importlib import resources
+from typing import Any
+
 from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup, escape
 
-from bot.cards.render import render
-from bot.cards.state import CardState
-from bot.trust.neutralise import LinkPolicy
-from bot.types import Ranked, confidence
+from bot.cards import content, details, picture, words
+from bot.cards.drawn import changes_within
+from bot.cards.phrases import change_words, cited, lock_screen, marks
+from bot.cards.runs import Line
+from bot.cards.state import CardEvidence, CardState
+from bot.trust.neutralise import LinkPolicy, clean
+from bot.types import Ranked, Reason, confidence
 
-_PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
-<title>{{ card.incident.id }}</title><style>
-body{font:16px/1.5 system-ui,sans-serif;max-width:56rem;margin:2rem auto;padding:0 1rem;color:#1d1c1d}
-h1{font-size:1.4rem}h2{font-size:1.1rem;margin-top:2rem;border-bottom:1px solid #ddd}
-table{border-collapse:collapse;width:100%}td,th{text-align:left;vertical-align:top;padding:.35rem .6rem .35rem 0;
-border-bottom:1px solid #eee}.dim{color:#616061}pre{white-space:pre-wrap;margin:0;font:13px/1.4 ui-monospace,monospace}
-.bar{background:#1264a3;height:.6rem;display:inline-block}@media print{body{margin:0;max-width:none}}
-</style></head><body>
-<h1>{{ sentence }}</h1>
-<p class="dim">{{ card.incident.id }} · SEV{{ card.incident.severity }} · since
-{{ card.incident.triggered_at.strftime('%Y-%m-%d %H:%M:%S') }} UTC{% if card.incident.on_call %} · on-call
-{{ card.incident.on_call }}{% endif %}{% if card.hidden %} · {{ card.hidden }} items hidden{% endif %}</p>
-{% if card.fallback %}<p>{{ card.fallback }}</p>{% endif %}
-{% if card.summary %}<h2>Summary</h2>{% for claims in (card.summary.cause, card.summary.going_on, card.summary.next) %}
-<p>{% for claim in claims %}{{ claim.text }} ({{ claim.evidence|join(', ') }}) {% endfor %}</p>{% endfor %}
-{% elif card.no_summary %}<p class="dim">No summary: {{ card.no_summary }}</p>{% endif %}
-<h2>Suspects</h2>
-{% if not card.suspects %}<p>Nothing stands out.</p>{% else %}<table><tr><th>change</th><th>service</th><th>when</th>
-<th></th><th>why</th></tr>{% for s in card.suspects %}<tr><td>{{ s.summary }} ({{ s.mark }})</td><td>{{ s.service }}</td>
-<td>{{ s.changed_at.strftime('%H:%M:%S') }} UTC</td><td>{{ word(s.probability) }} {{ '%.2f'|format(s.probability) }}<br>
-<span class="bar" style="width:{{ (s.probability * 80)|round|int }}px"></span></td>
-<td>{% for r in s.reasons %}{{ r.text }} ({{ r.evidence|join(', ') }})<br>{% endfor %}</td></tr>{% endfor %}</table>{% endif %}
-<h2>Services</h2><table>{% for s in card.services %}<tr><td>{{ s.service }}</td><td>{{ '%.2f'|format(s.probability) }}</td>
-<td>{% for r in s.reasons %}{{ r.text }} ({{ r.evidence|join(', ') }})<br>{% endfor %}</td></tr>{% endfor %}</table>
-<h2>Timeline</h2><table>{% for t in card.timeline %}<tr><td>{{ t.at.strftime('%H:%M:%S') }}</td><td>{{ t.text }}
-({{ t.evidence|join(', ') }})</td></tr>{% endfor %}</table>
-<h2>Evidence</h2><table>{% for item in evidence %}<tr id="{{ item.mark }}"><td>{{ item.mark }}</td><td>{{ item.kind }}</td>
-<td>{% if safe(item.url) %}<a href="{{ safe(item.url) }}" rel="noreferrer">{{ item.title }}</a>{% else %}{{ item.title }}
-{% endif %}{% if item.suspicious %} <b>reads like an order to a machine</b>{% endif %}<pre>{{ item.text }}</pre></td></tr>
-{% endfor %}</table>
-<h2>Sources</h2><p class="dim">{% for s in card.sources %}{{ s.name }}: {{ 'answered' if s.answered else 'no answer' }}
-{% if s.note %}({{ s.note }}){% endif %}; {% endfor %}</p>
-</body></html>
-"""
+MAX_ITEM_TEXT = 4000
+RANK_WIDTH = 90
+"""Pixels of a bar for a probability of 1."""
 
 
-def page(card: CardState, ranked: Ranked) -> str:
-    """The page, filtered exactly as the card is: a restricted card shows its fallback fields and nothing else."""
-    environment = Environment(autoescape=True, undefined=StrictUndefined)
-    evidence = () if card.restricted else ranked.evidence
-    return environment.from_string(_PAGE).render(
-        card=card,
-        evidence=evidence,
-        sentence=render(card, "minimal").text.splitlines()[0],
-        safe=LinkPolicy(card.links).safe,
-        word=confidence,
+def page(card: CardState, ranked: Ranked | None) -> str:
+    """The page. `ranked` adds the texts of the items, and may be None where only the card is known."""
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    template = environment.from_string(
+        resources.files(__package__).joinpath("page.html.j2").read_text(encoding="utf-8")
     )
+    told = content.card(card)
+    head = told.header
+    return template.render(
+        card=card,
+        title=clean(f"{card.incident.id}: {lock_screen(card)}", 200),
+        head=clean(head, 300),
+        context=_html(told.context, card),
+        paragraphs=[
+            {"line": _html(one.line, card), "steps": [_html(step, card) for step in one.steps]}
+            for one in told.paragraphs
+        ],
+        footer=_html(told.footer, card),
+        suspects=_suspects(card),
+        services=_services(card),
+        timeline=[_html(line, card) for line in content.timeline(card, 20)],
+        traces=_traces(card),
+        metrics=_metrics(card),
+        evidence=_evidence(card, ranked),
+    )
+
+
+def _html(line: Line, card: CardState) -> Markup:
+    """The runs of a line; a mark leads to its item below where the page holds it, and all times are in UTC."""
+    made = Markup()
+    for run in line:
+        if run.kind == "ago":
+            continue
+        if run.at is not None:
+            made += escape(words.clock_second(run.at, card.incident.triggered_at))
+            continue
+        shown = escape(clean(run.text, run.limit, edges=run.kind in ("text", "gap")))
+        if run.kind == "mark" and card.item(run.text) is not None:
+            made += Markup('<a href="#{0}">{0}</a>').format(shown)
+        elif run.kind in _TAGS:
+            made += Markup("<{0}>{1}</{0}>").format(Markup(_TAGS[run.kind]), shown)  # noqa: S704 - ours
+        else:
+            made += shown
+    return made
+
+
+_TAGS = {"bold": "b", "code": "code", "strike": "del"}
+
+
+def _reasons(card: CardState, reasons: Sequence[Reason]) -> list[Markup]:
+    return [_html(cited(card, one.text, one.evidence), card) for one in reasons]
+
+
+def _suspects(card: CardState) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": clean(change_words(one, card.item(one.mark)), 120),
+            "struck": one.change_id in card.struck,
+            "marks": _html(marks(card, [one.mark]), card),
+            "service": clean(one.service or "–", 80),
+            "at": words.clock_second(one.changed_at, card.incident.triggered_at),
+            "distance": words.distance(one.seconds_before),
+            "word": confidence(one.probability),
+            "score": f"{one.probability:.2f}",
+            "width": round(one.probability * RANK_WIDTH),
+            "reasons": _reasons(card, one.reasons),
+        }
+        for one in card.suspects
+    ]
+
+
+def _services(card: CardState) -> list[dict[str, Any]]:
+    return [
+        {
+            "service": clean(one.service, 80),
+            "score": f"{one.probability:.2f}",
+            "width": round(one.probability * RANK_WIDTH),
+            "reasons": _reasons(card, one.reasons),
+        }
+        for one in card.services
+    ]
+
+
+def _traces(card: CardState) -> list[dict[str, Markup]]:
+    drawings = zip(card.waterfalls, details.traces(card), strict=True)
+    return [{"line": _html(told.line, card), "picture": picture.waterfall(one)} for one, told in drawings]
+
+
+def _metrics(card: CardState) -> list[dict[str, Markup]]:
+    drawings = zip(card.plots, details.metrics(card), strict=True)
+    return [
+        {"line": _html(told.line, card), "picture": picture.plot(one, changes_within(card, one))}
+        for one, told in drawings
+    ]
+
+
+def _evidence(card: CardState, ranked: Ranked | None) -> list[dict[str, Any]]:
+    """The card's own items, so that nothing stands here that the card does not name."""
+    texts = {item.mark: item for item in ranked.evidence} if ranked is not None else {}
+    policy = LinkPolicy(card.links)
+    made = []
+    for item in card.evidence:
+        full = texts.get(item.mark)
+        made.append(
+            {
+                "mark": item.mark,
+                "kind": item.kind.replace("_", " "),
+                "source": clean(item.source, 80),
+                "at": words.clock_second(item.observed_at, card.incident.triggered_at),
+                "title": clean(item.title, 300),
+                "suspicious": full is not None and full.suspicious,
+                "text": _lines(full.text, item) if full is not None else "",
+                "address": policy.safe(item.url) or "",
+            }
+        )
+    return made
+
+
+def _lines(text: str, item: CardEvidence) -> str:
+    """The item's text, each line cleaned; empty where it only repeats the title."""
+    told = [clean(line, 600) for line in text[:MAX_ITEM_TEXT].splitlines()]
+    shown = "\n".join(line for line in told if line)
+    return "" if shown == clean(item.title, 600) else shown

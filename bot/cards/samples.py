@@ -10,16 +10,19 @@ from datetime import UTC, datetime, timedelta
 from bot.cards.state import CardState, StormPart, collecting, from_ranked
 from bot.types import (
     Claim,
+    Plot,
     Ranked,
     Reason,
     Rejected,
     Released,
     ServiceScore,
     SourceStatus,
+    SpanBar,
     Summary,
     Suspect,
     TimelineEntry,
     Usage,
+    Waterfall,
 )  # fmt: skip
 from integrations.records import ChangeKind, Evidence, EvidenceKind, Incident, IncidentStatus, Readers
 
@@ -172,6 +175,35 @@ USAGE = Usage(
 )
 
 
+WATERFALL = Waterfall(
+    mark="e9",
+    trace_id="4bf92f3577b34da6a3ce929d0e0e4736",
+    total_ms=4961,
+    spans=31,
+    readers=EVERYONE,
+    bars=(
+        SpanBar(service="web", name="POST /orders", depth=0, start_ms=0, duration_ms=4961, failed=True),
+        SpanBar(service="checkout-api", name="POST /orders", depth=1, start_ms=8, duration_ms=4949, failed=True),
+        SpanBar(service="cart", name="GET /cart", depth=2, start_ms=11, duration_ms=14),
+        SpanBar(service="tax", name="POST /quote", depth=2, start_ms=27, duration_ms=12),
+        SpanBar(service="checkout-api", name="wait for a connection", depth=2, start_ms=41, duration_ms=4902),
+        SpanBar(service="payments-db", name="INSERT orders", depth=2, start_ms=4944, duration_ms=3),
+    ),
+)
+_ERRORS = (0.2, 0.2, 0.3, 0.1, 0.2, 0.2, 0.4, 0.2, 0.2, 0.2, 0.3, 0.2, 0.2, 0.1, 0.2, 0.2, 0.2, 4.1, 22.0, 36.4, 38.2)
+PLOT = Plot(
+    mark="e1",
+    name="error_ratio",
+    service="checkout-api",
+    unit="percent",
+    usual=0.2,
+    points=tuple(
+        ((BEGAN - timedelta(seconds=30 * (18 - i))).timestamp(), value) for i, value in enumerate(_ERRORS)
+    ),
+    readers=EVERYONE,
+)
+
+
 def ranked(
     *,
     suspects: tuple[Suspect, ...] = SUSPECTS,
@@ -190,6 +222,8 @@ def ranked(
         suspects=suspects,
         services=services,
         timeline=TIMELINE if evidence == EVIDENCE else (),
+        waterfalls=(WATERFALL,) if evidence == EVIDENCE else (),
+        plots=(PLOT,) if evidence == EVIDENCE else (),
         sources=sources,
         hidden=2,
         alerts_in_storm=alerts,

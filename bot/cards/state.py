@@ -16,7 +16,18 @@ from typing import Literal
 from pydantic import Field
 
 from bot.cards.words import POSSIBLY, PROBABLY, SUMMARY_NOT_SHOWN
-from bot.types import Ranked, Rejected, Released, ServiceScore, SourceStatus, Summary, Suspect, TimelineEntry
+from bot.types import (
+    Plot,
+    Ranked,
+    Rejected,
+    Released,
+    ServiceScore,
+    SourceStatus,
+    Summary,
+    Suspect,
+    TimelineEntry,
+    Waterfall,
+)  # fmt: skip
 from integrations.records import Evidence, EvidenceKind, Incident, Record, UtcTime
 
 Phase = Literal["collecting", "facts", "summary", "acknowledged", "mitigated", "resolved", "reopened"]
@@ -102,6 +113,8 @@ class CardState(Record):
     suspects: tuple[Suspect, ...] = ()
     services: tuple[ServiceScore, ...] = ()
     timeline: tuple[TimelineEntry, ...] = ()
+    waterfalls: tuple[Waterfall, ...] = ()
+    plots: tuple[Plot, ...] = ()
     storm: tuple[StormPart, ...] = ()
     alerts_in_storm: int = 1
     owner: str | None = None
@@ -383,6 +396,8 @@ def from_ranked(
         suspects=ranked.suspects[:MAX_SUSPECTS],
         services=ranked.services[:MAX_SUSPECTS],
         timeline=ranked.timeline,
+        waterfalls=ranked.waterfalls,
+        plots=ranked.plots,
         storm=storm or _alerts_by_service(ranked),
         alerts_in_storm=ranked.alerts_in_storm,
         owner=ranked.owner,

@@ -38,6 +38,8 @@ class Finding:
     url: str = ""
     templates: tuple[str, ...] = ()
     """The log templates it is about, where it is about any."""
+    trace_id: str = ""
+    """The first trace that shows it, where one does."""
 
 
 @dataclass(frozen=True, slots=True)

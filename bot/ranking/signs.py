@@ -82,7 +82,7 @@ def findings_of(service: str, signs: Signs, weights: Weights) -> tuple[Finding, 
 def move_finding(move: Move, score: float) -> Finding:
     title, text = move_in_words(move)
     return Finding(
-        key=f"metric {move.service} {move.name} {move.pod}",
+        key=series_key(move.service, move.name, move.pod),
         kind="metric",
         service=move.service,
         title=title,
@@ -114,14 +114,25 @@ def span_time(calls: Calls, positions: Iterable[int], otherwise: datetime) -> da
 
 def trace_url(calls: Calls, positions: list[int], origins: tuple[Origin, ...]) -> str:
     """The address of the first affected trace, where a source has a template for it."""
-    at = min((i for i in positions if i >= 0), key=lambda i: calls.spans[i].start_ns, default=-1)
+    trace_id = first_trace(calls, positions)
     for origin in origins:
         if "{trace_id}" in origin.url:
-            if at >= 0 and calls.spans[at].trace_id:
-                return origin.url.replace("{trace_id}", calls.spans[at].trace_id)
+            if trace_id:
+                return origin.url.replace("{trace_id}", trace_id)
         elif origin.url:
             return origin.url
     return ""
+
+
+def first_trace(calls: Calls, positions: Iterable[int]) -> str:
+    """The first affected trace; empty where only lines without a span are affected."""
+    at = min((i for i in positions if i >= 0), key=lambda i: calls.spans[i].start_ns, default=-1)
+    return calls.spans[at].trace_id if at >= 0 else ""
+
+
+def series_key(service: str, name: str, pod: str) -> str:
+    """The key of a metric's finding."""
+    return f"metric {service} {name} {pod}"
 
 
 def _pattern_finding(pattern: Pattern, signs: Signs, weight: float) -> Finding:
@@ -141,6 +152,7 @@ def _pattern_finding(pattern: Pattern, signs: Signs, weight: float) -> Finding:
         seen_at=span_time(signs.calls, pattern.affected, datetime.fromtimestamp(0, UTC)),
         origins=origins,
         url=trace_url(signs.calls, pattern.affected, origins),
+        trace_id=first_trace(signs.calls, pattern.affected),
         templates=tuple(one[2] for one in (pattern.event, pattern.other) if one is not None and one[0] == "log"),
     )
 
@@ -158,6 +170,7 @@ def _slow_finding(slow: Slow, signs: Signs, weight: float, what: str) -> Finding
         seen_at=span_time(signs.calls, slow.affected, datetime.fromtimestamp(0, UTC)),
         origins=origins,
         url=trace_url(signs.calls, slow.affected, origins),
+        trace_id=first_trace(signs.calls, slow.affected),
     )
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from bot.ranking.causes import Finding, Symptom
 from bot.ranking.metrics import Move
 from bot.ranking.profile import Profile
-from bot.ranking.signs import Signs, move_finding, origins_of, span_time, trace_url
+from bot.ranking.signs import Signs, first_trace, move_finding, origins_of, span_time, trace_url
 from bot.ranking.statistics import log_likelihood_ratio
 from bot.ranking.window import ERROR, Calls
 from bot.ranking.words import amount_in_words, milliseconds_in_words, share_in_words
@@ -106,4 +106,5 @@ def _finding(service: str, key: str, title: str, text: str, positions: list[int]
         seen_at=span_time(signs.calls, positions, datetime.fromtimestamp(0, UTC)),
         origins=origins,
         url=trace_url(signs.calls, positions, origins),
+        trace_id=first_trace(signs.calls, positions),
     )

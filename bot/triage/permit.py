@@ -14,10 +14,11 @@ from typing import TypeVar
 
 from bot.triage.collect import Collected, Edge, Material
 from bot.trust.audience import Audience, AudienceUnknown, may_all_read, readable
-from bot.types import Ranked, Reason, Rejected, Released, ServiceScore, Suspect
+from bot.types import Plot, Ranked, Reason, Rejected, Released, ServiceScore, Suspect, Waterfall
 from integrations.records import Baseline, Batch, ChangeEvent, Evidence, Incident, Readers, Telemetry
 
 T = TypeVar("T")
+D = TypeVar("D", Waterfall, Plot)
 
 _OF_THE_MOMENT = {"incident", "permitted_at", "audience", "notices"}
 """Fields of `Ranked` that differ from one moment to the next for the same readers."""
@@ -123,6 +124,8 @@ def permit_ranked(
         suspects=tuple(_suspects(ranked.suspects, marks)),
         services=tuple(_service_scores(ranked.services, marks)),
         timeline=tuple(entry for entry in ranked.timeline if _cited(entry.evidence, marks)),
+        waterfalls=tuple(_drawings(ranked.waterfalls, marks, audience)),
+        plots=tuple(_drawings(ranked.plots, marks, audience)),
         sources=ranked.sources,
         hidden=ranked.hidden + newly_hidden,
         model_withheld=sum(item.model == "never" for item in evidence),
@@ -254,6 +257,11 @@ def _services(incident: Incident, evidence: Iterable[Evidence], telemetry: Telem
         for batch in batches:
             names |= {record.service for record in batch.records}
     return names
+
+
+def _drawings(drawings: Sequence[D], marks: frozenset[str], audience: Audience) -> Iterable[D]:
+    """A drawing of an item that stays, if all may read what else it shows."""
+    return (one for one in drawings if one.mark in marks and may_all_read(audience, one.readers))
 
 
 def _cited(cites: Sequence[str], marks: frozenset[str]) -> bool:

@@ -15,6 +15,7 @@ from bot.errors import SitrepError
 from bot.ranking.causes import Causes, ChangeCause, Finding
 from bot.ranking.engine import rank_causes
 from bot.ranking.profile import Profiles
+from bot.triage.draw import MAX_DRAWN_BYTES, drawings
 from bot.triage.redact import Redacted
 from bot.types import MAX_EVIDENCE, MAX_RANKED_BYTES, Ranked, Reason, ServiceScore, Suspect, TimelineEntry
 from integrations.records import ChangeEvent, Evidence
@@ -80,7 +81,8 @@ class _Desk:
         self.items: list[Evidence] = []
         self._last = max((int(mark[1:]) for mark in marks.values() if mark[1:].isdigit()), default=0)
         self._by_id: dict[str, Evidence] = {}
-        self._budget = MAX_RANKED_BYTES - 24 * 1024
+        self._budget = MAX_RANKED_BYTES - 24 * 1024 - MAX_DRAWN_BYTES
+        self._findings_at: dict[str, Finding] = {}
 
     def keep(self, item: Evidence) -> str | None:
         """Gives the item a mark and keeps it; None when the limits leave no room."""
@@ -110,7 +112,7 @@ class _Desk:
             self.keep(item)
         symptom = self.causes.symptom
         if symptom is not None:
-            self.keep(self._finding_item(symptom.finding))
+            self._keep_finding(symptom.finding)
         suspects = self._suspects()
         services = self._services()
         for item in (one for one in given if one.kind not in ("alert", "change")):
@@ -118,6 +120,7 @@ class _Desk:
         for cause in self.causes.changes[MAX_SUSPECTS:]:
             self.keep(self._change_item(cause))
         redacted = self.redacted
+        waterfalls, plots = drawings(redacted.telemetry, self._findings_at)
         ranked = Ranked(
             incident=redacted.incident,
             headline=self._headline(),
@@ -125,6 +128,8 @@ class _Desk:
             suspects=suspects,
             services=services,
             timeline=self._timeline(suspects),
+            waterfalls=waterfalls,
+            plots=plots,
             looked_at=self.causes.looked_at,
             sources=redacted.sources,
             hidden=redacted.hidden,
@@ -205,10 +210,16 @@ class _Desk:
     def _reasons(self, findings: Iterable[Finding]) -> list[Reason]:
         reasons = []
         for finding in findings:
-            mark = self.keep(self._finding_item(finding))
+            mark = self._keep_finding(finding)
             if mark is not None:
                 reasons.append(Reason(text=finding.text, evidence=(mark,)))
         return reasons
+
+    def _keep_finding(self, finding: Finding) -> str | None:
+        mark = self.keep(self._finding_item(finding))
+        if mark is not None:
+            self._findings_at.setdefault(mark, finding)
+        return mark
 
     def _finding_item(self, finding: Finding) -> Evidence:
         assert finding.kind != "change"
