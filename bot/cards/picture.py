@@ -104,9 +104,9 @@ def _text(x: float, y: float, said: str, *, anchor: str = "start", colour: str =
 
 
 def _line(x1: float, y1: float, x2: float, y2: float, colour: str, *, dash: str = "none") -> Markup:
-    return Markup(
-        '<line x1="{:.1f}" y1="{:.1f}" x2="{:.1f}" y2="{:.1f}" stroke="{}" stroke-dasharray="{}"/>'
-    ).format(x1, y1, x2, y2, colour, dash)
+    return Markup('<line x1="{:.1f}" y1="{:.1f}" x2="{:.1f}" y2="{:.1f}" stroke="{}" stroke-dasharray="{}"/>').format(
+        x1, y1, x2, y2, colour, dash
+    )
 
 
 def _rect(x: float, y: float, width: float, height: float, colour: str) -> Markup:

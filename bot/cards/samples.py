@@ -197,9 +197,7 @@ PLOT = Plot(
     service="checkout-api",
     unit="percent",
     usual=0.2,
-    points=tuple(
-        ((BEGAN - timedelta(seconds=30 * (18 - i))).timestamp(), value) for i, value in enumerate(_ERRORS)
-    ),
+    points=tuple(((BEGAN - timedelta(seconds=30 * (18 - i))).timestamp(), value) for i, value in enumerate(_ERRORS)),
     readers=EVERYONE,
 )
 

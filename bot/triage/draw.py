@@ -29,9 +29,7 @@ BEFORE_SECONDS = 1800.0
 """How much of the time before the incident's window a curve shows."""
 
 
-def drawings(
-    telemetry: Telemetry, findings: Mapping[str, Finding]
-) -> tuple[tuple[Waterfall, ...], tuple[Plot, ...]]:
+def drawings(telemetry: Telemetry, findings: Mapping[str, Finding]) -> tuple[tuple[Waterfall, ...], tuple[Plot, ...]]:
     """Of the findings by their marks, in the order in which they were kept: the first that can be drawn."""
     left = MAX_DRAWN_BYTES
     wanted = [(mark, one.trace_id) for mark, one in findings.items() if one.kind in ("trace", "log") and one.trace_id]

@@ -161,9 +161,7 @@ def test_hostile_names_stay_data_in_the_thread_and_on_the_page(name, service, po
     curve = PLOT.model_copy(
         update={"name": name, "service": service, "points": tuple((1.7e9 + i, v) for i, v in enumerate(points))}
     )
-    told = ranked().model_copy(
-        update={"waterfalls": (WATERFALL.model_copy(update={"bars": bars}),), "plots": (curve,)}
-    )
+    told = ranked().model_copy(update={"waterfalls": (WATERFALL.model_copy(update={"bars": bars}),), "plots": (curve,)})
     card = from_ranked(told, links=("github.com",))
     for form in ("modern", "classic"):
         thread = render(card, form).thread["thread"]
