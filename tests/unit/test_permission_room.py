@@ -329,7 +329,7 @@ def test_every_field_of_what_was_ranked_is_decided_on() -> None:
     assert whole == unnamed | {
         "incident", "headline", "evidence", "suspects", "services", "timeline", "sources", "hidden", "model_withheld",
         "alerts_in_storm", "owner", "on_call", "not_mapped", "notices", "collected_at", "permitted_at", "audience",
-        "basis", "snapshot",
+        "basis", "snapshot", "waterfalls", "plots",
     }  # fmt: skip
 
 
