@@ -41,10 +41,16 @@ def baseline_text(found: Baseline) -> str:
         f"σ of log minutes within strata: {'unknown' if found.sigma is None else f'{found.sigma:.2f}'}",
         found.advice,
         "",
-        f"{'minutes':24} {'n':>6} {'open':>5} {'mean':>8} {'p10':>8} {'median':>8} {'p90':>8} {'p99':>8}",
+        f"{'minutes to resolve':24} {'n':>6} {'open':>5} {'mean':>8} {'p10':>8} {'median':>8} {'p90':>8} {'p99':>8}",
         *(_row(group) for group in (found.all, *found.by_stratum, *found.by_service[:10])),
         "",
     ]
+    if found.all.acknowledged:
+        lines += [
+            f"{'minutes to acknowledge':24} {'n':>6} {'':5} {'mean':>8} {'':8} {'median':>8} {'p90':>8}",
+            *(_waited(group) for group in (found.all, *found.by_stratum, *found.by_service[:10]) if group.acknowledged),
+            "",
+        ]
     if len(found.by_service) > 10:
         lines.insert(-1, f"and {len(found.by_service) - 10} more services")
     if found.backwards:
@@ -54,6 +60,11 @@ def baseline_text(found: Baseline) -> str:
         for d in found.detectable
     ] or [found.cannot_find(26, "planned")]
     return "\n".join(lines)
+
+
+def _waited(group: Durations) -> str:
+    mean, half, p90 = (f"{0.0 if v is None else v:8.1f}" for v in (group.mtta_mean, group.mtta_median, group.mtta_p90))
+    return f"{(group.group or '(none)')[:24]:24} {group.acknowledged:6} {'':5} {mean} {'':8} {half} {p90}"
 
 
 def _row(group: Durations) -> str:

@@ -40,6 +40,8 @@ class Row:
     storm_id: str = ""
     left_out: str = ""
     """Why its outcome is not counted, by a rule of the hypothesis; its unit keeps its place in the block."""
+    acknowledged_at: datetime | None = None
+    """Of a baseline alone: no verdict asks for it."""
 
     @property
     def unit_id(self) -> str:
@@ -82,7 +84,8 @@ class Unit:
 
 
 def read_csv(text: str, *, name: str, arms: bool = True) -> Rows:
-    """Parse a CSV with the columns of `COLUMNS` (others are ignored; a baseline needs no `arm`).
+    """Parse a CSV with the columns of `COLUMNS` (others are ignored; a baseline needs no `arm`, and may have
+    `acknowledged_at`).
 
     Raises ConfigurationError with every bad line: what stands there and what should.
     """
@@ -141,6 +144,8 @@ def _row(record: Mapping[str | None, str | list[str] | None], *, arms: bool) -> 
     try:
         triggered_at = instant(fields["triggered_at"])
         resolved_at = instant(fields["resolved_at"]) if fields["resolved_at"] else None
+        acknowledged = "" if arms else fields.get("acknowledged_at", "")
+        acknowledged_at = instant(acknowledged) if acknowledged else None
     except ValueError as wrong:
         return str(wrong)
     return Row(
@@ -151,6 +156,7 @@ def _row(record: Mapping[str | None, str | list[str] | None], *, arms: bool) -> 
         triggered_at=triggered_at,
         resolved_at=resolved_at,
         storm_id=fields.get("storm_id", ""),
+        acknowledged_at=acknowledged_at,
     )
 
 

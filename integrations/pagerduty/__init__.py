@@ -9,9 +9,10 @@ from integrations.pagerduty.fields import (
     incident_of,
     log_entry_kind,
 )
+from integrations.pagerduty.rest import Pace
 from integrations.pagerduty.source import PagerDuty
 
 __all__ = [
-    "EVENT_KINDS", "PagerDuty", "PagerDutyDoor", "described", "identifier", "incident_fields", "incident_of",
+    "EVENT_KINDS", "Pace", "PagerDuty", "PagerDutyDoor", "described", "identifier", "incident_fields", "incident_of",
     "log_entry_kind",
 ]  # fmt: skip

@@ -8,7 +8,8 @@ Source: https://developer.pagerduty.com/api-reference.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -31,18 +32,44 @@ NOT_IN_PLAN = "not included in this PagerDuty plan"
 _PLAN_WORDS = ("plan", "does not have", "not available", "upgrade", "entitle", "abilit")
 
 
+class Pace:
+    """At most so many requests a minute, evenly: the account's limit is shared with whatever else asks it."""
+
+    def __init__(
+        self,
+        requests_a_minute: float,
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._gap = 60.0 / requests_a_minute
+        self._monotonic = monotonic
+        self._sleep = sleep
+        self._next = 0.0
+
+    async def turn(self) -> None:
+        """Wait until the next request may go."""
+        now = self._monotonic()
+        at = max(self._next, now)
+        self._next = at + self._gap
+        if at > now:
+            await self._sleep(at - now)
+
+
 class PagerDutyApi:
     """Requests in a thread, each with one timeout, each ending in JSON or in exactly one error."""
 
     def __init__(
-        self, system: str, url: str, token: str, egress: Egress, *, timeout_seconds: float, email: str | None = None
-    ) -> None:
+        self, system: str, url: str, token: str, egress: Egress, *, timeout_seconds: float, email: str | None = None,
+        pace: Pace | None = None,
+    ) -> None:  # fmt: skip
         egress.require(system, url)
         if not url.startswith("https://"):
             raise Denied(system, f"{ADDRESS} must begin with https:// (found {url!r})")
         self.system = system
         self._url, self._token, self._egress, self._email = url, token, egress, email
         self._timeout = timeout_seconds
+        self._pace = pace
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="pagerduty")
         self._client: Any = None
 
@@ -61,6 +88,8 @@ class PagerDutyApi:
         return await self._call(method, path, json=dict(body), headers=headers)
 
     async def _call(self, method: str, path: str, **options: Any) -> Mapping[str, Any]:
+        if self._pace is not None:
+            await self._pace.turn()
         loop = asyncio.get_running_loop()
         answer = await loop.run_in_executor(self._threads, lambda: self._blocking(method, path, options))
         return mapping(answer)

@@ -12,7 +12,7 @@ from integrations.asking import Access, Names, Now, Part, ask_parts, labels_in_w
 from integrations.errors import Malformed, Unavailable
 from integrations.http import Egress
 from integrations.pagerduty.fields import described, identifier, log_entry_kind, said_by
-from integrations.pagerduty.rest import PAGE, REACH, PagerDutyApi, pages
+from integrations.pagerduty.rest import PAGE, REACH, Pace, PagerDutyApi, pages
 from integrations.reading import mapping, moment, number, objects, storable, text, web_address
 from integrations.records import (
     ChangeEvent,
@@ -62,11 +62,13 @@ class PagerDuty:
         deadline_seconds: float = 3.0,
         email: str | None = None,
         now: Now = utc_now,
+        pace: Pace | None = None,
     ) -> None:
+        """pace: of the requests as owner (polling, history), where they must leave others room."""
         self.name = name
         self.deadline_seconds = deadline_seconds
         self._api = PagerDutyApi(name, url, token, egress, timeout_seconds=0.9 * deadline_seconds)
-        self._owner = PagerDutyApi(name, url, token, egress, timeout_seconds=OWNER_SECONDS, email=email)
+        self._owner = PagerDutyApi(name, url, token, egress, timeout_seconds=OWNER_SECONDS, email=email, pace=pace)
         self._access = access
         self._now = now
 
@@ -249,18 +251,22 @@ class PagerDuty:
         start, end = since - OVERLAP, (self._now() + timedelta(microseconds=999_999)).replace(microsecond=0)
         while start < end:
             until = min(start + FIRST_WINDOW, end)
-            entries = await self._entries(start, until)
-            while entries is None:
-                if until - start <= SHORTEST_WINDOW:
-                    raise Unavailable(self.name, f"more than {REACH} log entries within {SHORTEST_WINDOW.seconds} s")
-                until = start + max((until - start) / 2, SHORTEST_WINDOW)
-                entries = await self._entries(start, until)
-            for signal in sorted(
-                (signal for entry in entries if (signal := self._signal(entry))),
-                key=lambda one: (one.occurred_at, one.delivery_key),
-            ):
+            for signal in await self.transitions_between(start, until):
                 yield signal
             start = until
+
+    async def transitions_between(self, start: datetime, until: datetime) -> list[Signal]:
+        """The transitions of one window, oldest first; a window that paging cannot reach the end of is halved."""
+        entries = await self._entries(start, until)
+        if entries is None:
+            if until - start <= SHORTEST_WINDOW:
+                raise Unavailable(self.name, f"more than {REACH} log entries within {SHORTEST_WINDOW.seconds} s")
+            middle = start + max((until - start) / 2, SHORTEST_WINDOW)
+            return [*await self.transitions_between(start, middle), *await self.transitions_between(middle, until)]
+        return sorted(
+            (signal for entry in entries if (signal := self._signal(entry))),
+            key=lambda one: (one.occurred_at, one.delivery_key),
+        )
 
     async def _entries(self, since: datetime, until: datetime) -> list[Mapping[str, Any]] | None:
         """All log entries of a window; None when paging cannot reach the last of them."""
