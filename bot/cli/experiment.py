@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Literal, cast
 
 import click
 
-from bot.cli import experiment_live
+from bot.cli import experiment_baseline, experiment_live
+from bot.cli.experiment_baseline import read_file
 from bot.errors import ConfigurationError
-from bot.experiment.units import Rows, instant, read_csv
+from bot.experiment.units import Rows, instant
 
 if TYPE_CHECKING:
     from bot.experiment.simulate import Case
@@ -38,8 +39,11 @@ def command() -> None:
     """The experiment: does it shorten incidents?"""
 
 
-for _live in (experiment_live.pause, experiment_live.resume, experiment_live.status, experiment_live.export):
-    command.add_command(_live)
+for _one in (
+    experiment_baseline.baseline, experiment_live.pause, experiment_live.resume, experiment_live.status,
+    experiment_live.export,
+):  # fmt: skip
+    command.add_command(_one)
 
 
 @command.command()
@@ -66,8 +70,8 @@ def analyse(
     from bot.experiment.analyse import analyse as run
     from bot.experiment.page import as_text
 
-    found = _read(file)
-    before = _read(baseline, arms=False) if baseline else Rows(())
+    found = read_file(file)
+    before = read_file(baseline, arms=False) if baseline else Rows(())
     result = run(
         found,
         Options(
@@ -164,27 +168,3 @@ def _case_line(case: Case) -> str:
         f"{case.scenario:10} {case.rate_per_week:4g}/week {case.rule:8} {case.effect:+5.0%}  n {case.replications:6}  "
         f"false {case.false_verdicts / case.replications:6.2%} ({case.low:.2%} … {case.high:.2%}){power}"
     )
-
-
-@command.command()
-@click.option("--csv", "file", type=_FILE, required=True, help="Past incidents; storm_id and arm may be missing.")
-@click.option("--weeks", type=click.FloatRange(0.1, 1000), help="How long they were collected; default first to last.")
-@click.option("--tau-hours", type=click.FloatRange(0.1, 2400), default=72, show_default=True)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def baseline(file: pathlib.Path, weeks: float | None, tau_hours: float, as_json: bool) -> None:
-    """What incidents looked like before, and the smallest effect that could be shown here."""
-    from bot.experiment.baseline import summarise
-    from bot.experiment.page import baseline_text
-
-    found = summarise(_read(file, arms=False).rows, tau=timedelta(hours=tau_hours), weeks=weeks)
-    click.echo(json.dumps(found.as_json(), ensure_ascii=False, indent=2) if as_json else baseline_text(found))
-
-
-def _read(file: pathlib.Path, *, arms: bool = True) -> Rows:
-    try:
-        text = file.read_bytes().decode("utf-8")
-    except UnicodeDecodeError as wrong:
-        raise ConfigurationError([f"{file.name}: byte {wrong.start} is no UTF-8; save the file as UTF-8"]) from wrong
-    except OSError as wrong:
-        raise ConfigurationError([f"{file.name}: cannot be read ({wrong.strerror})"]) from wrong
-    return read_csv(text, name=file.name, arms=arms)

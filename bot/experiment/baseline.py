@@ -228,9 +228,7 @@ def _values_by(units: Sequence[Unit], key: Callable[[Unit], str]) -> list[Floats
     return [np.array(group) for group in groups.values()]
 
 
-def could_find(
-    units_a_week: float, sigma: float | None, tau: timedelta, weeks: int, rule: Rule
-) -> Detectable | None:
+def could_find(units_a_week: float, sigma: float | None, tau: timedelta, weeks: int, rule: Rule) -> Detectable | None:
     """The ratio found in 80 of 100 experiments of so many weeks; None below four units that mature in them."""
     units = units_a_week * max(weeks - tau / WEEK, 0.0)
     if not sigma or units < 4:

@@ -72,6 +72,33 @@ async def resolved_by_itself(store: Store, workspace_id: str, since: datetime) -
     return frozenset(incident for incident, said_by in last.items() if said_by == BY_ITSELF)
 
 
+@dataclass(frozen=True, slots=True)
+class ShadowCost:
+    """What triages cost that nobody saw: a week in shadow mode, before anything is decided."""
+
+    triages: int
+    usd: float
+
+    @property
+    def usd_per_triage(self) -> float:
+        return self.usd / self.triages
+
+
+async def read_shadow_cost(store: Store, workspace_id: str, since: datetime) -> ShadowCost | None:
+    """Triages of shadow mode since an instant that asked a model or could have; None where there were none.
+
+    Outside shadow mode only the arm `off` is recorded without exposure, and its outcome is `off` too.
+    """
+    (row,) = await store.query(
+        "SELECT count(*) AS n, coalesce(sum(t.cost_usd), 0) AS usd FROM triages t JOIN exposures e"
+        " ON e.workspace_id = t.workspace_id AND e.incident_id = t.incident_id"
+        " WHERE t.workspace_id = :w AND t.started_at >= :since AND e.kind = 'none' AND t.experiment IS NULL"
+        " AND t.recorded_at IS NOT NULL AND t.outcome <> 'off'",
+        {"w": workspace_id, "since": to_text(since)},
+    )
+    return ShadowCost(row["n"], row["usd"]) if row["n"] else None
+
+
 def _row(incident: StoreRow, hypothesis: Hypothesis, found: Assignment | None, alone: frozenset[str]) -> Row:
     ended = incident["resolved_at"]
     if hypothesis.primary_metric == "time_to_mitigate":

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -70,7 +70,9 @@ class KeptDays:
                 told = json.loads(line)
                 self._days[str(told["day"])] = list(told["entries"])
             except (ValueError, KeyError, TypeError):
-                raise SitrepError(f"{path} holds a line that is no day of incidents; remove it and read again") from None
+                raise SitrepError(
+                    f"{path} holds a line that is no day of incidents; remove it and read again"
+                ) from None
         self._rewrite()
 
     def get(self, day: datetime) -> list[dict[str, Any]] | None:
@@ -163,10 +165,10 @@ def _lives(entries: Sequence[Mapping[str, Any]], since: datetime) -> Past:
         ordered = sorted(of_it.values(), key=lambda one: (one["at"], one["key"]))
         fields = IncidentFields.model_validate(ordered[-1]["incident"])
         reports = [Report(one["kind"], to_time(one["at"]), SOURCE, one["by"]) for one in ordered]
-        if not any(report.kind == "triggered" for report in reports):
-            if fields.created_at is None or fields.created_at < since:
-                before += 1
-                continue
+        seen = any(report.kind == "triggered" for report in reports)
+        if not seen and (fields.created_at is None or fields.created_at < since):
+            before += 1
+            continue
         life = derive(reports, fields.created_at or reports[0].at)
         found.append(PastIncident(incident_id=incident_id, fields=fields, life=life))
     return Past(

@@ -52,7 +52,7 @@ from integrations.github import GitHub
 from integrations.http import Egress, aiohttp_session, httpx2_async_transport, origin_of
 from integrations.jaeger import Jaeger
 from integrations.openai import OpenAI
-from integrations.pagerduty import PagerDuty, PagerDutyDoor
+from integrations.pagerduty import Pace, PagerDuty, PagerDutyDoor
 from integrations.ports import Directory, GroupSource, ModelEndpoint, SignalDoor, Source
 from integrations.prometheus import Prometheus
 from integrations.slack import (
@@ -188,8 +188,10 @@ def _topics(settings: Settings) -> list[str]:
     return list(source.allow.topics) if source is not None else []
 
 
-def pagerduty_of(settings: Settings, egress: Egress, stack: AsyncExitStack) -> PagerDuty | None:
-    """The incident source; absent without a token (webhooks alone still work)."""
+def pagerduty_of(
+    settings: Settings, egress: Egress, stack: AsyncExitStack, *, pace: Pace | None = None
+) -> PagerDuty | None:
+    """The incident source; absent without a token (webhooks alone still work). pace: of a long read."""
     token = settings.secrets.pagerduty_api_token
     if token is None:
         return None
@@ -201,6 +203,7 @@ def pagerduty_of(settings: Settings, egress: Egress, stack: AsyncExitStack) -> P
         access=access_of(settings, source),
         deadline_seconds=source.deadline_seconds if source else 3.0,
         email=settings.file.pagerduty.note_email,
+        pace=pace,
     )
     stack.push_async_callback(made.aclose)
     return made
