@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from urllib.parse import parse_qs, urlsplit
 
 from click.testing import CliRunner
@@ -62,7 +62,7 @@ async def test_it_reads_in_pages_prints_the_figures_and_writes_what_cannot_be_fo
 
     served.answer = answer
     (tmp_path / "experiments").mkdir()
-    starts = date.today() + timedelta(days=7)
+    starts = datetime.now(UTC).date() + timedelta(days=7)
     file = tmp_path / "experiments" / "summary.toml"
     file.write_text(EXAMPLE.read_text().replace("2026-12-07", starts.isoformat()))
     (tmp_path / "sitrep.toml").write_text(CONFIG)
