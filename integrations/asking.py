@@ -78,6 +78,28 @@ class Names:
         return next((self._plain[plain(name)] for name in names if name and plain(name) in self._plain), None)
 
 
+class AnyNames:
+    """Our name for a service by whatever a sender calls it: any mapped name of any system, else our own, also as the
+    last part of a path (`prod/checkout-api`)."""
+
+    def __init__(self, services: Iterable[ServiceNames]) -> None:
+        self._exact: dict[str, str] = {}
+        self._plain: dict[str, str] = {}
+        for one in services:
+            for theirs in (one.name, *one.otel, *one.pagerduty, *one.repositories, *one.kubernetes):
+                self._exact.setdefault(theirs.casefold(), one.name)
+            self._plain.setdefault(plain(one.name), one.name)
+
+    def ours(self, *names: str) -> str | None:
+        """Our name for the first of these that is known; None when none is."""
+        for name in filter(None, names):
+            found = self._exact.get(name.casefold()) or self._plain.get(plain(name))
+            found = found or self._plain.get(plain(name.rstrip("/").rsplit("/", 1)[-1]))
+            if found is not None:
+                return found
+        return None
+
+
 @dataclass(frozen=True, slots=True)
 class Part:
     """One of a source's requests: `what` it fetches stands in the note when it fails ("past incidents")."""

@@ -20,6 +20,7 @@ from pydantic import ValidationError
 
 from bot.clock import Clock
 from bot.incidents.alerts import AlertBatch, Change
+from bot.incidents.changes import keep_change
 from bot.incidents.correlate import Rules
 from bot.incidents.lifecycle import TRANSITIONS, Life, Report, derive
 from bot.incidents.regroup import owned
@@ -192,6 +193,8 @@ class Drainer:
         starts: list[Start] = []
         if row["kind"] == "alert":
             changes = self._alert_changes(row, body, batch)
+        elif row["kind"] == "change":
+            keep_change(tx, self._workspace_id, row, body)
         elif row["incident_id"] is not None and body.get("incident") is not None:
             # An unknown event type is stored and counted by kind; it says nothing about an incident.
             fields = IncidentFields.model_validate(body["incident"])

@@ -127,6 +127,7 @@ WITHIN: Mapping[str, tuple[str, ...]] = {
     "notices": ("detail",),
     "signals": ("body",),
     "alerts": ("labels",),
+    "changes": ("record",),
 }
 """JSON columns in which a person's id may stand as a value."""
 REMOVED: Mapping[str, str] = {"people": "id", "memberships": "member"}

@@ -142,7 +142,10 @@ async def _receive(
             span.end()
     for signal in signals:
         telemetry.counter(telemetry.SIGNALS).add(1, {telemetry.SOURCE: door.name, "sitrep.signal.kind": signal.kind})
-    return JSONResponse({"stored": new, "received": len(signals)}, status_code=202)
+    answer: dict[str, Any] = {"stored": new, "received": len(signals)}
+    if unread := [why for one in signals if one.kind == "unknown" and (why := str(one.body.get("refused", "")))]:
+        answer["unread"] = unread[:20]  # who tries a webhook out sees why nothing comes of it
+    return JSONResponse(answer, status_code=202)
 
 
 async def _body(request: Request, limit: int) -> bytes:

@@ -52,6 +52,7 @@ from bot.trust.directory import DirectoryCache
 from bot.trust.redaction import Redactor
 from bot.trust.redaction.values import redact_value
 from bot.web.app import create_app
+from bot.wiring.changes import stored_changes
 from bot.wiring.outside import (
     build_gateway,
     build_summarise,
@@ -190,6 +191,7 @@ async def build(settings: Settings, stack: AsyncExitStack, *, checkpoint: Checkp
     stack.push_async_callback(directory.close)
     pagerduty = pagerduty_of(settings, egress, stack)
     sources = [*sources_of(settings, egress, stack, pagerduty), *stored_alerts(settings, store, clock)]
+    sources += stored_changes(settings, store, clock)
     engine = Engine(settings.home, clock, checkpoint=checkpoint)
     late: dict[str, RefreshFlow] = {}  # the outbox asks the flow that writes into it
     outbox = Outbox(

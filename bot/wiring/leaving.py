@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from bot.model.pins import Pin
 from bot.settings import Settings
+from bot.wiring.changes import open_for_changes
 from bot.wiring.outside import egress_of, models_of
 from integrations.alerts.doors import SENDERS
 from integrations.alerts.sns import origin_of_topic
@@ -186,10 +187,11 @@ def _doors(settings: Settings) -> Iterator[Door]:
     senders += [name for name in SENDERS if name in with_secret]
     if "generic" in with_secret:
         senders += [n for n, one in settings.file.sources.items() if (one.kind or n) == "generic"] or ["generic"]
+    senders += open_for_changes(settings)
     if any(_topics(settings)):
         senders.append("cloudwatch_sns")
     for name in senders:
-        yield Door(f"POST /webhooks/{name}", f"{name}, signed", "whether it was stored, nothing else")
+        yield Door(f"POST /webhooks/{name}", f"{name}, signed", "whether it was stored and read, nothing else")
     if settings.file.slack.mode == "http":
         yield Door("POST /slack/events", "Slack, signed", "acknowledgements, and forms that a person opens")
     names = {name for name, _ in settings.secrets.api_tokens}

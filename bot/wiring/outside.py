@@ -38,6 +38,7 @@ from bot.triage.check import Guards
 from bot.trust.directory import DirectoryCache
 from bot.trust.principals import Limits
 from bot.trust.redaction import Redactor
+from bot.wiring.changes import change_doors
 from bot.wiring.values import (
     access_of,
 )
@@ -157,6 +158,7 @@ def doors_of(settings: Settings, egress: Egress, stack: AsyncExitStack) -> list[
                 doors.append(generic_door(name, secrets_of["generic"], fields))
             except ValueError as wrong:
                 raise ConfigurationError([f"[sources.{name}] {wrong}"]) from wrong
+    doors += change_doors(settings)
     if topics := _topics(settings):
         doors.append(SnsDoor(topics, fetch_by(egress, topics, stack)))
     return doors
@@ -215,7 +217,7 @@ def sources_of(settings: Settings, egress: Egress, stack: AsyncExitStack, pagerd
     problems = []
     for name, source in settings.file.sources.items():
         kind = source.kind or name
-        if kind in ("pagerduty", "slack", "generic", "cloudwatch_sns", *SENDERS):  # they send, and are not asked
+        if kind in ("pagerduty", "slack", "generic", "cloudwatch_sns", "changes", *SENDERS):  # they send, and are not asked
             continue
         maker = _MAKERS.get(kind)
         if maker is None:

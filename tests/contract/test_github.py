@@ -54,12 +54,17 @@ async def test_a_deployment_that_succeeded_is_compared_with_the_one_before_it(ac
     assert (headers["Authorization"], headers["X-GitHub-Api-Version"]) == ("Bearer gh-token", "2022-11-28")
 
 
-async def test_a_renamed_repository_without_deployments_gives_merges_and_releases_marked_inferred(
+async def test_a_renamed_repository_without_deployments_gives_merges_releases_and_deploying_runs_marked_inferred(
     access, question, cassette
 ):
     played = cassette("github_inferred")
     changes = {change.id: change for change in (await made(access).fetch(question)).changes}
-    assert set(changes) == {f"github/merge/acme/checkout/{HEAD}", "github/release/acme/checkout/7"}
+    assert set(changes) == {
+        f"github/merge/acme/checkout/{HEAD}", "github/release/acme/checkout/7", "github/run/acme/checkout/881",
+    }  # fmt: skip
+    run = changes["github/run/acme/checkout/881"]
+    assert run.summary == "Workflow 'Deploy' ran a1b2c3d for checkout-api: Cut the pool to 2"
+    assert run.url == "https://github.com/acme/checkout/actions/runs/881"
     assert all(change.inferred for change in changes.values())
     merge = changes[f"github/merge/acme/checkout/{HEAD}"]
     assert merge.summary == "Merge a1b2c3d to checkout-api: Cut the pool to 2"

@@ -20,7 +20,7 @@ SECRETS = {
     "PAGERDUTY_API_TOKEN": "never-shown-3", "PAGERDUTY_WEBHOOK_SECRETS": "never-shown-4",
     "GITHUB_TOKEN": "never-shown-5", "OPENAI_API_KEY": "sk-never-shown-6",
     "ALERTMANAGER_WEBHOOK_SECRETS": "never-shown-7",
-    "GENERIC_WEBHOOK_SECRETS": "never-shown-8", "SITREP_API_TOKENS": "status-page=never-shown-9",
+    "GENERIC_WEBHOOK_SECRETS": "never-shown-8", "CHANGES_WEBHOOK_SECRETS": "never-shown-10", "SITREP_API_TOKENS": "status-page=never-shown-9",
 }  # fmt: skip
 
 
@@ -76,7 +76,7 @@ def test_the_doors_are_those_that_are_open(tmp_path):
     told = full(tmp_path)
     listed = {door.path for door in leaving(told).doors if "/webhooks/" in door.path}
     assert listed == asyncio.run(opened(told))
-    assert len(listed) == 4
+    assert len(listed) == 5
     token = next(door for door in leaving(told).doors if door.who == "token status-page")
     assert "everyone" in token.answered
 
@@ -102,7 +102,7 @@ def test_the_command_tells_it_and_shows_no_secret(tmp_path, monkeypatch, capsys,
     if "--json" in arguments:
         assert set(json.loads(out)) == {"destinations", "rules", "doors"}
     else:
-        assert "sources, allowed: cloudwatch_sns, jaeger, pagerduty" in out
+        assert "sources, allowed: changes, cloudwatch_sns, jaeger, pagerduty" in out
 
 
 def test_doctor_alone_checks_what_start_up_would_refuse(tmp_path, monkeypatch, capsys):

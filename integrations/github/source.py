@@ -1,7 +1,7 @@
 """GitHub: what was deployed to a service's repositories, and what each deployment changed.
 
 Deployments that have a success status, compared with the successful deployment before them; where a repository has
-no deployments at all, merges to its default branch and releases, marked "inferred".
+no deployments at all, what `inferred` finds instead.
 Source: https://docs.github.com/rest (version 2022-11-28).
 """
 
@@ -13,10 +13,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import quote
 
 from integrations.asking import Access, Part, ask_parts, within
 from integrations.errors import IntegrationError, Malformed
+from integrations.github.inferred import Inferred
 from integrations.http import Api, Egress, client, failure, origin_of, parse_json
 from integrations.reading import mapping, moment, objects, text, web_address, whole
 from integrations.records import ChangeEvent, ChangeKind, Findings, Question
@@ -124,7 +124,7 @@ class GitHub:
         path = f"repos/{repository}"
         listed = list(objects(await self._json(f"{path}/deployments", {"per_page": PAGE})))
         if not listed:
-            return await self._inferred(path, repository, service, question)
+            return await Inferred(self.name, self._json, self._event).fetch(path, repository, service, question)
         listed = _production(listed)
         recent = [n for n, one in enumerate(listed) if (at := moment(one.get("created_at"))) and within(question, at)]
         # One made before the window may have succeeded in it (a queue, an approval), so one more is looked at.
@@ -252,67 +252,6 @@ class GitHub:
             inferred=inferred,
         )
 
-    # --- inferred: a repository without deployments -----------------------------------------------------------------
-
-    async def _inferred(self, path: str, repository: str, service: str, question: Question) -> Findings:
-        about = mapping(await self._json(path))
-        branch = text(about.get("default_branch"), 200)
-        if not branch:
-            raise Malformed(self.name, f"{repository} has no default branch in the answer")
-        pulls, releases = await asyncio.gather(
-            self._json(
-                f"{path}/pulls",
-                {"state": "closed", "base": branch, "sort": "updated", "direction": "desc", "per_page": PAGE},
-            ),
-            self._json(f"{path}/releases", {"per_page": 20}),
-        )
-        merges = [
-            (at, text(one.get("merge_commit_sha"), 64), text(one.get("title"), 300), web_address(one.get("html_url")))
-            for one in objects(pulls)
-            if (at := moment(one.get("merged_at"))) and within(question, at)
-        ]
-        if not merges:
-            merges = await self._pushed(path, branch, question)
-        merges = sorted((one for one in merges if _SHA.fullmatch(one[1])), key=lambda one: one[0], reverse=True)
-        changes = list(await asyncio.gather(*(self._merged(path, repository, service, *m) for m in merges[:CHANGES])))
-        for one in objects(releases, 20):
-            at, number = moment(one.get("published_at")), whole(one.get("id"))
-            if one.get("draft") is True or at is None or number is None or not within(question, at):
-                continue
-            tag = text(one.get("tag_name"), 100)
-            title = text(one.get("name"), 300)
-            summary = f"Release {tag} of {service}" + (f": {title}" if title and title != tag else "")
-            changes.append(
-                self._event(
-                    f"release/{repository}/{number}", "release", service, at, summary,
-                    {"html_url": one.get("html_url")}, sha=None, inferred=True,
-                )
-            )  # fmt: skip
-        return Findings(changes=tuple(changes))
-
-    async def _pushed(self, path: str, branch: str, question: Question) -> list[tuple[datetime, str, str, str | None]]:
-        """Commits that reached the default branch without a pull request."""
-        since = question.changes_since or question.window.start
-        params = {"sha": branch, "since": _iso(since), "until": _iso(question.window.end), "per_page": PAGE}
-        found = []
-        for one in objects(await self._json(f"{path}/commits", params)):
-            commit = mapping(one.get("commit"))
-            at = moment(mapping(commit.get("committer")).get("date"))
-            if at is not None and within(question, at):
-                subject = text(commit.get("message"), 5000).partition("\n")[0][:300]
-                found.append((at, text(one.get("sha"), 64), subject, web_address(one.get("html_url"))))
-        return found
-
-    async def _merged(
-        self, path: str, repository: str, service: str, at: datetime, sha: str, title: str, url: str | None
-    ) -> ChangeEvent:
-        seen = mapping(await self._json(f"{path}/commits/{quote(sha)}"))
-        summary = f"Merge {sha[:7]} to {service}" + (f": {title}" if title else "")
-        return self._event(
-            f"merge/{repository}/{sha.lower()}", "merge", service, at, summary, seen, sha=sha.lower(), url=url,
-            inferred=True,
-        )  # fmt: skip
-
     # --- requests -------------------------------------------------------------------------------------------------
 
     async def _json(self, path: str, params: Mapping[str, Any] | None = None) -> Any:
@@ -378,7 +317,3 @@ def _subject(seen: Mapping[str, Any], sha: str) -> str:
         if text(one.get("sha"), 64).lower() == sha:
             return text(mapping(one.get("commit")).get("message"), 5000).partition("\n")[0][:300]
     return ""
-
-
-def _iso(at: datetime) -> str:
-    return at.isoformat(timespec="seconds").replace("+00:00", "Z")

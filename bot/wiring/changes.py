@@ -1,0 +1,48 @@
+"""Changes that come by webhook: which doors are open for them, and how they are read back."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+
+from bot.clock import Clock
+from bot.incidents.changes import StoredChanges
+from bot.settings import Settings
+from bot.store import Store
+from bot.wiring.values import access_of
+from integrations.asking import Access
+from integrations.changes import ChangeDoor, changes_door
+from integrations.github import github_door
+from integrations.ports import SignalDoor, Source
+
+log = logging.getLogger(__name__)
+
+CHANGE_SENDERS: Mapping[str, Callable[[Sequence[str]], ChangeDoor]] = {"changes": changes_door, "github": github_door}
+"""Senders of changes; each door opens with `<NAME>_WEBHOOK_SECRETS`."""
+
+
+def open_for_changes(settings: Settings) -> list[str]:
+    """The senders whose door is open."""
+    return [sender for sender in CHANGE_SENDERS if sender in settings.secrets.system_webhook_secrets]
+
+
+def change_doors(settings: Settings) -> list[SignalDoor]:
+    """The open doors."""
+    secrets = settings.secrets.system_webhook_secrets
+    return [CHANGE_SENDERS[name]([one.get_secret_value() for one in secrets[name]]) for name in open_for_changes(settings)]
+
+
+def stored_changes(settings: Settings, store: Store, clock: Clock) -> list[Source]:
+    """The changes that came by webhook, where a door for them is open."""
+    senders, sections = open_for_changes(settings), settings.file.sources
+    for sender in senders:
+        if sender not in sections:
+            log.warning(
+                "/webhooks/%s is open and sitrep.toml has no [sources.%s] with readers: nobody may read its changes",
+                sender, sender,
+            )  # fmt: skip
+
+    def access(sender: str) -> Access:
+        return access_of(settings, sections.get(sender))
+
+    return [StoredChanges(store, settings.file.workspace, clock, access, 2.0)] if senders else []
