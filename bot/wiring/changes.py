@@ -29,7 +29,9 @@ def open_for_changes(settings: Settings) -> list[str]:
 def change_doors(settings: Settings) -> list[SignalDoor]:
     """The open doors."""
     secrets = settings.secrets.system_webhook_secrets
-    return [CHANGE_SENDERS[name]([one.get_secret_value() for one in secrets[name]]) for name in open_for_changes(settings)]
+    return [
+        CHANGE_SENDERS[name]([one.get_secret_value() for one in secrets[name]]) for name in open_for_changes(settings)
+    ]
 
 
 def stored_changes(settings: Settings, store: Store, clock: Clock) -> list[Source]:

@@ -217,7 +217,14 @@ def sources_of(settings: Settings, egress: Egress, stack: AsyncExitStack, pagerd
     problems = []
     for name, source in settings.file.sources.items():
         kind = source.kind or name
-        if kind in ("pagerduty", "slack", "generic", "cloudwatch_sns", "changes", *SENDERS):  # they send, and are not asked
+        if kind in (
+            "pagerduty",
+            "slack",
+            "generic",
+            "cloudwatch_sns",
+            "changes",
+            *SENDERS,
+        ):  # they send, and are not asked
             continue
         maker = _MAKERS.get(kind)
         if maker is None:

@@ -88,7 +88,9 @@ def read(source: str, event: Mapping[str, Any], headers: Mapping[str, str], rece
         )
     if (what, predicate) == ("change", "merged"):
         repository = first_text(content, "repository", limit=300)
-        words = first_text(own, "what", "summary") or f"Merge {last_part(subject_id)} into {repository or 'a repository'}"
+        words = (
+            first_text(own, "what", "summary") or f"Merge {last_part(subject_id)} into {repository or 'a repository'}"
+        )
         return change(
             **common, kind="merge", service=first_text(own, "service") or repository or None, summary=words,
             commit=commit_in(own.get("commit"), subject_id), inferred=True,

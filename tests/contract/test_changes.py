@@ -196,7 +196,9 @@ def test_a_cloudevent_is_read_structured_batched_and_binary_as_the_same_change(w
 
 def test_a_cloudevent_that_is_no_cdevent_or_hides_its_data_is_refused_with_the_reason(wire):
     assert "no CDEvents type" in only({"specversion": "1.0", "type": "com.example.thing", "data": {}})
-    assert "data_base64" in only({"specversion": "1.0", "type": "dev.cdevents.service.deployed.0.3.0", "data_base64": ""})
+    assert "data_base64" in only(
+        {"specversion": "1.0", "type": "dev.cdevents.service.deployed.0.3.0", "data_base64": ""}
+    )
     event = wire("cdevents", "service_deployed")["service_deployed.json"]
     assert "names no service" in only({**event, "subject": {"content": {}}})
 
@@ -255,7 +257,10 @@ def test_github_s_signature_is_of_the_raw_bytes():
 )
 @given(data=st.data())
 def test_a_mutated_delivery_is_a_change_or_a_reason_and_nothing_else(wire, mutate, junk, data):
-    github = {("x-github-event", name.split("_", 1)[1].split(".")[0]): one for name, one in wire("github", "webhook_*").items()}
+    github = {
+        ("x-github-event", name.split("_", 1)[1].split(".")[0]): one
+        for name, one in wire("github", "webhook_*").items()
+    }
     plain = {"service": "a", "what": "deploy", "at": "2026-11-24T11:58:00Z", "files": ["x"], "risk": "low", "size": 3}
     samples = [*github.items(), *((("", ""), one) for one in [*wire("cdevents").values(), plain])]
     (header, value), payload = data.draw(st.sampled_from(samples))

@@ -32,7 +32,14 @@ def told(service: str | None, minutes: float = 5, **more):
 
 def incident(**more) -> Incident:
     return Incident(
-        workspace_id="W", id="P1", title="t", service="checkout-api", severity=2, url="https://x", triggered_at=NOW, **more
+        workspace_id="W",
+        id="P1",
+        title="t",
+        service="checkout-api",
+        severity=2,
+        url="https://x",
+        triggered_at=NOW,
+        **more,
     )
 
 
