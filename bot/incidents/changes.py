@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 READ = 5000
 """Changes of the whole time before an incident that are looked through, the newest."""
-KEPT = 50
+KEPT = 30
 """Changes of one service that are handed on, the newest."""
 
 

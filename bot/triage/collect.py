@@ -257,7 +257,8 @@ def _alerts_in(item: Evidence) -> int:
 
 def _distinct_changes(findings: Sequence[Findings]) -> tuple[ChangeEvent, ...]:
     """Two systems may report one change (PagerDuty's change event of a GitHub deployment): same service and commit
-    within ten minutes; or one system in two ways (GitHub's webhook and its API): the same id. The one that shows what changed is kept, and none of the readers is widened by it."""
+    within ten minutes; or one system in two ways (GitHub's webhook and its API): the same id. The one that shows what
+    changed is kept, and none of the readers is widened by it."""
     kept: list[ChangeEvent] = []
     ordered = sorted((c for f in findings for c in f.changes), key=lambda c: (not c.detail, c.size is None, c.id))
     for change in ordered:

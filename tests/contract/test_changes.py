@@ -1,4 +1,4 @@
-"""Changes by webhook: who may send, CDEvents and CloudEvents, the three-field JSON, GitHub's events, and hostile ones."""
+"""Changes by webhook: who may send, CDEvents and CloudEvents, the three-field JSON, GitHub, and hostile payloads."""
 
 from __future__ import annotations
 

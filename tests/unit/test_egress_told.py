@@ -20,7 +20,8 @@ SECRETS = {
     "PAGERDUTY_API_TOKEN": "never-shown-3", "PAGERDUTY_WEBHOOK_SECRETS": "never-shown-4",
     "GITHUB_TOKEN": "never-shown-5", "OPENAI_API_KEY": "sk-never-shown-6",
     "ALERTMANAGER_WEBHOOK_SECRETS": "never-shown-7",
-    "GENERIC_WEBHOOK_SECRETS": "never-shown-8", "CHANGES_WEBHOOK_SECRETS": "never-shown-10", "SITREP_API_TOKENS": "status-page=never-shown-9",
+    "GENERIC_WEBHOOK_SECRETS": "never-shown-8", "CHANGES_WEBHOOK_SECRETS": "never-shown-10",
+    "SITREP_API_TOKENS": "status-page=never-shown-9",
 }  # fmt: skip
 
 
