@@ -44,6 +44,7 @@ def sections(state: CardState) -> tuple[Section, ...]:
         Section("Timeline", timeline(state, 20)),
         Section("Traces", (), tuple(traces(state))),
         Section("Metrics", (), tuple(metrics(state))),
+        Section("Similar incidents", tuple(_similar(state))),
         Section("Evidence", tuple(_evidence(state))),
         Section("Sources", tuple(_sources(state))),
     ]
@@ -96,8 +97,17 @@ def _about(state: CardState, mark: str) -> Line:
     return (Run(item.mark, "mark", url=item.url, limit=8), GAP, text(f"{item.title.rstrip('. ')}. ", 200))
 
 
+def _similar(state: CardState) -> Iterable[Line]:
+    """What was like this one, with what resolved it: the item's own title says both."""
+    for item in state.evidence:
+        if item.kind == "past_incident":
+            yield (Run(item.mark, "mark", url=item.url, limit=8), GAP, text(item.title, 300))
+
+
 def _evidence(state: CardState) -> Iterable[Line]:
     for item in state.evidence[:MAX_EVIDENCE_LINES]:
+        if item.kind == "past_incident":
+            continue  # under a heading of their own
         kind = item.kind.replace("_", " ")
         yield (
             Run(item.mark, "mark", url=item.url, limit=8),

@@ -25,14 +25,15 @@ from bot.clock import Clock
 from bot.errors import SitrepError
 from bot.flows.asked import shown_for
 from bot.flows.engine import StepFailed, Steps
-from bot.flows.warm import WarmWorker, redact_and_rank
-from bot.incidents import topology
+from bot.flows.warm import WarmWorker, redact_and_rank, redact_value
+from bot.incidents import similar, topology
 from bot.incidents.book import Book, checked_of, incident_of
 from bot.incidents.routing import Routing
 from bot.model import transcript
 from bot.store.values import to_time
 from bot.triage.collect import Collector
 from bot.triage.permit import NOT_FOR_THIS_CHANNEL, Permitted, fallback_incident, permit, permit_ranked, permit_released
+from bot.triage.rank import with_items
 from bot.triage.record import record_triage
 from bot.trust.audience import Audience, AudienceUnknown
 from bot.types import Ranked, Rejected, Released, SourceStatus
@@ -243,7 +244,7 @@ class TriageFlow:
         with telemetry.tracer().start_as_current_span(telemetry.SPAN_PERMIT):
             audience = await self._soon(reading, max(self._parts.timeouts.permit, at_least_seconds))
             permitted = permit(collected, audience, self._parts.clock.now())
-        ranked = await self.analyse(permitted)
+        ranked = await self._beside_similar(await self.analyse(permitted), audience, now)
         await self._book.keep_evidence(incident_id, ranked.evidence, now)
         await topology.learn(self._book.store, self._book.workspace_id, collected.edge_batches, now)
         telemetry.counter(telemetry.HIDDEN).add(ranked.hidden)
@@ -264,6 +265,20 @@ class TriageFlow:
         marks = await self._book.marks(permitted.incident.id)
         with telemetry.tracer().start_as_current_span(telemetry.SPAN_RANK):
             return await self._parts.worker.run(redact_and_rank, permitted, marks)
+
+    async def _beside_similar(self, ranked: Ranked, audience: Audience | AudienceUnknown, now: datetime) -> Ranked:
+        """With the incidents that were like this one, for this audience; what this one looks like is remembered."""
+        if ranked.fallback is not None or isinstance(audience, AudienceUnknown):
+            return ranked
+        store, incident, readers = self._book.store, ranked.incident, self._parts.collector.alert_readers
+        await similar.remember(store, ranked, readers(incident), now)
+        found = similar.as_evidence(await similar.similar_incidents(store, incident, audience, readers), now)
+        if not found:
+            return ranked
+        # What a person wrote about the cause has passed no room yet.
+        told = await self._parts.worker.run(redact_value, [{"title": one.title, "text": one.text} for one in found])
+        items = [one.model_copy(update=clean) for one, clean in zip(found, told, strict=True)]
+        return with_items(ranked, items, await self._book.marks(incident.id))
 
     async def bare(self, incident_id: str) -> dict[str, Any]:
         """What can still be said when gathering failed: the fallback fields."""

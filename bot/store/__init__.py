@@ -41,6 +41,17 @@ class Store(Protocol):
 
     async def upsert(self, table: str, rows: Sequence[Mapping[str, Any]]) -> None: ...
 
+    async def search(
+        self, table: str, words: Sequence[str], *, where: str, parameters: Mapping[str, Any], limit: int
+    ) -> list[Row]:
+        """Rows of a table with a search index over its column `words` that hold any of these words, best first. `where`
+        is a condition on the table; each row has its columns and `relevance`, which is above 0 and grows with it."""
+        ...
+
+    async def compact(self, table: str) -> None:
+        """Removes what deleted rows left behind in the search index of this table."""
+        ...
+
     def transaction(self, work: Callable[[Transaction], T]) -> Awaitable[T]:
         """Runs `work` inside BEGIN IMMEDIATE: read-then-write without a race. Raising rolls back."""
         ...

@@ -47,6 +47,7 @@ RULES: tuple[Rule, ...] = (
     Rule("signals", "bodies of webhooks, redacted", "signals_days", "received_at", "state <> 'new'"),
     Rule("requests", "what people asked in Slack, redacted", "signals_days", "received_at"),
     Rule("evidence", "texts, redacted", "evidence_days", "fetched_at", _NOT_OPEN),
+    Rule("incident_words", "words of items that were shown, redacted", "evidence_days", "indexed_at", _NOT_OPEN),
     Rule("alerts", "texts and labels, redacted", "evidence_days", "seen_at", f"(incident_id IS NULL OR {_NOT_OPEN})"),
     Rule("triages", "what was ranked and summarised holds evidence", "evidence_days", "started_at",
          f"{_NOT_OPEN} AND (ranked IS NOT NULL OR checked IS NOT NULL)", blank=("ranked", "checked")),
@@ -77,6 +78,9 @@ RULES: tuple[Rule, ...] = (
 )  # fmt: skip
 """Every table, in the order in which rows go. A table may have two rules."""
 
+SEARCHED = frozenset({"incident_words"})
+"""Tables with a search index, which keeps words of removed rows until it is compacted."""
+
 
 async def enforce(store: Store, workspace_id: str, days: Mapping[str, int], now: datetime) -> dict[str, int]:
     """Remove or empty what is older than its rule; returns rows by table, those without any left out.
@@ -90,6 +94,8 @@ async def enforce(store: Store, workspace_id: str, days: Mapping[str, int], now:
         before = now if rule.days == "expired" else now - timedelta(days=days[rule.days])
         while changed := await store.transaction(lambda tx, r=rule, b=before: _part(tx, r, workspace_id, b)):  # type: ignore[misc]
             counts[rule.table] = counts.get(rule.table, 0) + changed
+    for table in SEARCHED & counts.keys():
+        await store.compact(table)
     return counts
 
 

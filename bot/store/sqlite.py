@@ -123,6 +123,22 @@ class SqliteStore:
         values = encode_row(parameters or {})
         return await asyncio.get_running_loop().run_in_executor(self._readers, self._read, sql, values)
 
+    async def search(
+        self, table: str, words: Sequence[str], *, where: str, parameters: Mapping[str, Any], limit: int
+    ) -> list[Row]:
+        if f"{table}_fts" not in self._schema:
+            raise StoreError(f"table {table!r} has no search index; migrations make them")
+        if not (match := match_of(words)):
+            return []
+        return await self.query(search_sql(table, where), {**parameters, "match": match, "limit": limit})
+
+    async def compact(self, table: str) -> None:
+        if f"{table}_fts" not in self._schema:
+            raise StoreError(f"table {table!r} has no search index; migrations make them")
+        # A deleted row's words stay in older segments of an FTS5 index until these are merged into one.
+        sql = f"INSERT INTO {table}_fts ({table}_fts) VALUES ('optimize')"  # noqa: S608 - a known table
+        await self.transaction(lambda tx: tx.execute(sql))
+
     async def insert(self, table: str, rows: Sequence[Mapping[str, Any]], *, ignore: bool = False) -> int:
         return await self.transaction(lambda tx: tx.insert(table, rows, ignore=ignore))
 
@@ -210,6 +226,21 @@ class SqliteStore:
             results = [(work, None, failed) for work in group]
         for work, value, error in results:
             work.done(value, error)
+
+
+def match_of(words: Sequence[str]) -> str:
+    """An FTS5 expression for any of these words, each quoted, so that none is read as an operator."""
+    cleaned = (word.replace('"', "").replace("\0", "") for word in words)
+    return " OR ".join(f'"{word}"' for word in dict.fromkeys(cleaned) if any(c.isalnum() for c in word))
+
+
+def search_sql(table: str, where: str) -> str:
+    """The search behind `Store.search`: FTS5's bm25 is negative, and the lower the better."""
+    return (
+        f"SELECT {table}.*, -bm25({table}_fts) AS relevance FROM {table}_fts"  # noqa: S608 - a known table
+        f" JOIN {table} ON {table}.number = {table}_fts.rowid"
+        f" WHERE {table}_fts MATCH :match AND {where} ORDER BY bm25({table}_fts), {table}.number LIMIT :limit"
+    )
 
 
 def migrate(path: Path) -> list[str]:

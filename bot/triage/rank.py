@@ -281,6 +281,33 @@ class _Desk:
         return tuple(sorted(entries, key=lambda one: one.at)[:MAX_TIMELINE])
 
 
+def with_items(ranked: Ranked, items: Iterable[Evidence], marks: Mapping[str, str]) -> Ranked:
+    """The same with more items, numbered on; `marks` are those already given in this incident. Changes that nothing
+    cites make room where the limits leave none; an item for which there is still none is left out."""
+    cited = {mark for one in ranked.suspects for mark in (one.mark, *(m for r in one.reasons for m in r.evidence))}
+    cited |= {mark for entry in ranked.timeline for mark in entry.evidence}
+    kept = list(ranked.evidence)
+    spare = [one for one in kept if one.kind == "change" and one.mark not in cited]
+    last = max(
+        (int(mark[1:]) for mark in (*marks.values(), *(one.mark for one in kept)) if mark[1:].isdigit()), default=0
+    )
+    for item in items:
+        known = marks.get(item.id)
+        fresh = item.model_copy(update={"mark": known or f"e{last + 1}", "text": item.text[:MAX_TEXT]})
+        size = len(fresh.model_dump_json().encode())
+        while spare and (len(kept) >= MAX_EVIDENCE or _size_of(ranked, kept) + size > MAX_RANKED_BYTES):
+            kept.remove(spare.pop())
+        if len(kept) >= MAX_EVIDENCE or _size_of(ranked, kept) + size > MAX_RANKED_BYTES:
+            break
+        last += known is None
+        kept.append(fresh)
+    return ranked.model_copy(update={"evidence": tuple(kept), "snapshot": snapshot_of(kept)})
+
+
+def _size_of(ranked: Ranked, items: list[Evidence]) -> int:
+    return len(ranked.model_copy(update={"evidence": tuple(items)}).model_dump_json().encode()) + 8
+
+
 def change_evidence(change: ChangeEvent, fetched_at: datetime, distance: str) -> Evidence:
     """The citable item of a change: what, where, when, how large; `distance` says how long before the alert."""
     text = [change.summary, f"{change.kind} of {change.service or 'an unnamed service'}"]

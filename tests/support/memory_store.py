@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from bot.store import Row, Transaction, migrations
-from bot.store.sqlite import SqliteTransaction, _schema, _statements
+from bot.store.sqlite import SqliteTransaction, _schema, _statements, match_of, search_sql
 
 T = TypeVar("T")
 
@@ -25,6 +25,17 @@ class MemoryStore:
 
     async def query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> list[Row]:
         return self._transaction.query(sql, parameters)
+
+    async def search(
+        self, table: str, words: Sequence[str], *, where: str, parameters: Mapping[str, Any], limit: int
+    ) -> list[Row]:
+        match = match_of(words)
+        return (
+            await self.query(search_sql(table, where), {**parameters, "match": match, "limit": limit}) if match else []
+        )
+
+    async def compact(self, table: str) -> None:
+        self._connection.execute(f"INSERT INTO {table}_fts ({table}_fts) VALUES ('optimize')")
 
     async def insert(self, table: str, rows: Sequence[Mapping[str, Any]], *, ignore: bool = False) -> int:
         return await self.transaction(lambda tx: tx.insert(table, rows, ignore=ignore))

@@ -113,7 +113,7 @@ def test_every_table_starts_with_the_workspace_in_its_key(tmp_path):
     migrate(path)
     connection = sqlite3.connect(path)
     tables = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table' AND name != 'migrations'")
-    for (name,) in tables.fetchall():
+    for name in (name for (name,) in tables.fetchall() if "_fts" not in name):
         columns = list(connection.execute(f"PRAGMA table_info({name})"))
         assert columns[0][1] == "workspace_id", name
         assert columns[0][5] == 1, name
@@ -129,3 +129,25 @@ def test_ulids_sort_by_time():
     earlier, later = ulid(NOW), ulid(datetime(2026, 11, 25, tzinfo=UTC))
     assert len(earlier) == 26
     assert earlier < later
+
+
+async def test_a_search_finds_any_of_the_words_best_first_and_nothing_of_what_was_deleted(tmp_path, store):
+    told = ["pool of payments is exhausted", "pool in the garden", "disk is full"]
+    rows = [
+        {"workspace_id": "w", "incident_id": f"P{n}", "readers": "[]", "number": n, "words": words, "indexed_at": NOW}
+        for n, words in enumerate(told)
+    ]
+    await store.insert("incident_words", rows)
+    asked = {"where": "workspace_id = :w", "parameters": {"w": "w"}, "limit": 9}
+    found = await store.search("incident_words", ["payment", "pools", 'OR "', "*"], **asked)
+    assert [one["incident_id"] for one in found] == ["P0", "P1"]
+    assert found[0]["relevance"] > found[1]["relevance"] > 0
+    assert await store.search("incident_words", ['"', "-"], **asked) == []
+    await store.transaction(lambda tx: tx.execute("DELETE FROM incident_words WHERE incident_id = 'P0'"))
+    await store.compact("incident_words")
+    assert [one["incident_id"] for one in await store.search("incident_words", ["pool"], **asked)] == ["P1"]
+    await store.close()
+    raw = b"".join(path.read_bytes() for path in (tmp_path / "home").glob("sitrep.db*"))
+    assert b"exhaust" not in raw and b"garden" in raw
+    with pytest.raises(StoreError, match="no search index"):
+        await store.search("signals", ["pool"], **asked)
