@@ -61,13 +61,11 @@ from bot.wiring.outside import (
     egress_of,
     group_sources,
     models_of,
-    pagerduty_of,
     slack_door,
     slack_of,
-    sources_of,
-    stored_alerts,
     traces_of,
 )
+from bot.wiring.sources import pagerduty_of, sources_of, stored_alerts
 from bot.wiring.values import (
     access_of,
     admins_of,

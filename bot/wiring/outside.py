@@ -20,7 +20,6 @@ from bot.clock import Clock
 from bot.errors import ConfigurationError
 from bot.flows.audience import AudienceEvents
 from bot.flows.summarise import Summarise
-from bot.incidents.alert_source import StoredAlerts
 from bot.incidents.routing import Routing
 from bot.listeners.app import Listeners
 from bot.listeners.desk import Desks
@@ -31,7 +30,7 @@ from bot.model.attempts import GatewayLimits
 from bot.model.gateway import Gateway
 from bot.model.pins import Pin, Use
 from bot.model.spend import Ceilings
-from bot.settings import Settings, SourceSection
+from bot.settings import Settings
 from bot.store import Store
 from bot.store.sqlite import SqliteStore
 from bot.triage.check import Guards
@@ -39,23 +38,17 @@ from bot.trust.directory import DirectoryCache
 from bot.trust.principals import Limits
 from bot.trust.redaction import Redactor
 from bot.wiring.changes import change_doors
-from bot.wiring.values import (
-    access_of,
-)
+from bot.wiring.sources import topics_of
 from integrations.alerts.doors import SENDERS, door_for, generic_door
 from integrations.alerts.sns import SnsDoor, fetch_by, origin_of_topic
-from integrations.asking import Access
 from integrations.collector import Collector
 from integrations.directories.github import GitHubTeams
 from integrations.directories.pagerduty import PagerDutyTeams
 from integrations.directories.scim import ScimExport
-from integrations.github import GitHub
 from integrations.http import Egress, aiohttp_session, httpx2_async_transport, origin_of
-from integrations.jaeger import Jaeger
 from integrations.openai import OpenAI
-from integrations.pagerduty import Pace, PagerDuty, PagerDutyDoor
-from integrations.ports import Directory, GroupSource, ModelEndpoint, SignalDoor, Source
-from integrations.prometheus import Prometheus
+from integrations.pagerduty import PagerDutyDoor
+from integrations.ports import Directory, GroupSource, ModelEndpoint, SignalDoor
 from integrations.slack import (
     SlackReplies,
     SlackWeb,
@@ -135,7 +128,7 @@ def egress_of(settings: Settings, model_endpoints: Sequence[str] = ()) -> Egress
     allowed = [url for url in named if origin_of(url) not in known]
     ca_file = str(settings.secrets.ca_file) if settings.secrets.ca_file else None
     try:
-        public = (*PUBLIC_HOSTS, *map(origin_of_topic, _topics(settings)))
+        public = (*PUBLIC_HOSTS, *map(origin_of_topic, topics_of(settings)))
     except ValueError as wrong:
         raise ConfigurationError([f"[sources.cloudwatch_sns] allow.topics: {wrong}"]) from wrong
     return Egress(allowed, public, ca_file=ca_file)
@@ -159,126 +152,9 @@ def doors_of(settings: Settings, egress: Egress, stack: AsyncExitStack) -> list[
             except ValueError as wrong:
                 raise ConfigurationError([f"[sources.{name}] {wrong}"]) from wrong
     doors += change_doors(settings)
-    if topics := _topics(settings):
+    if topics := topics_of(settings):
         doors.append(SnsDoor(topics, fetch_by(egress, topics, stack)))
     return doors
-
-
-def stored_alerts(settings: Settings, store: Store, clock: Clock) -> list[Source]:
-    """The alerts that came by webhook, as evidence of their incident; where a door for them is open."""
-    senders = [one for one in (*SENDERS, "generic") if one in settings.secrets.system_webhook_secrets]
-    senders += ["cloudwatch_sns"] if _topics(settings) else []
-    sections = settings.file.sources
-    for sender in senders:
-        if not any(sender in (name, one.kind) for name, one in sections.items()):
-            log.warning(
-                "/webhooks/%s is open and sitrep.toml has no [sources.%s] with readers: nobody may read its alerts, so "
-                "that its cards show only number, severity and time", sender, sender,
-            )  # fmt: skip
-    if not senders:
-        return []
-
-    def access(sender: str) -> Access:
-        return access_of(settings, sections.get(sender))
-
-    return [StoredAlerts(store, settings.file.workspace, clock, access, 2.0)]
-
-
-def _topics(settings: Settings) -> list[str]:
-    """The SNS topics that may bring alarms; who signs them is Amazon, so no secret is set."""
-    source = settings.file.sources.get("cloudwatch_sns")
-    return list(source.allow.topics) if source is not None else []
-
-
-def pagerduty_of(
-    settings: Settings, egress: Egress, stack: AsyncExitStack, *, pace: Pace | None = None
-) -> PagerDuty | None:
-    """The incident source; absent without a token (webhooks alone still work). pace: of a long read."""
-    token = settings.secrets.pagerduty_api_token
-    if token is None:
-        return None
-    source = settings.file.sources.get("pagerduty")
-    made = PagerDuty(
-        url=settings.secrets.pagerduty_api_url,
-        token=token.get_secret_value(),
-        egress=egress,
-        access=access_of(settings, source),
-        deadline_seconds=source.deadline_seconds if source else 3.0,
-        email=settings.file.pagerduty.note_email,
-        pace=pace,
-    )
-    stack.push_async_callback(made.aclose)
-    return made
-
-
-def sources_of(settings: Settings, egress: Egress, stack: AsyncExitStack, pagerduty: PagerDuty | None) -> list[Source]:
-    """Every `[sources.<name>]` as its integration. A kind that is not known is a configuration error."""
-    made: list[Source] = [] if pagerduty is None else [pagerduty]
-    problems = []
-    for name, source in settings.file.sources.items():
-        kind = source.kind or name
-        if kind in (
-            "pagerduty",
-            "slack",
-            "generic",
-            "cloudwatch_sns",
-            "changes",
-            *SENDERS,
-        ):  # they send, and are not asked
-            continue
-        maker = _MAKERS.get(kind)
-        if maker is None:
-            problems.append(f"[sources.{name}] kind = {kind!r} is not known; known: {', '.join(sorted(_MAKERS))}")
-            continue
-        made.append(maker(settings, name, source, egress, stack))
-    if problems:
-        raise ConfigurationError(problems)
-    return made
-
-
-def _token(settings: Settings, name: str, kind: str) -> str | None:
-    """`SITREP_SOURCE_<NAME>_TOKEN` of this source, else the system's."""
-    own = settings.secrets.source_tokens.get(name.lower().replace("-", "_"))
-    found = own or settings.secrets.system_tokens.get(kind)
-    return found.get_secret_value() if found else None
-
-
-def _jaeger(settings: Settings, name: str, source: SourceSection, egress: Egress, stack: AsyncExitStack) -> Source:
-    if source.url is None:
-        raise ConfigurationError([f"[sources.{name}] needs url, the address of Jaeger's query service"])
-    made = Jaeger(
-        name=name, url=source.url, link_url=source.link_url, token=_token(settings, name, "jaeger"), egress=egress,
-        access=access_of(settings, source), deadline_seconds=source.deadline_seconds,
-    )  # fmt: skip
-    stack.push_async_callback(made.aclose)
-    return made
-
-
-def _prometheus(settings: Settings, name: str, source: SourceSection, egress: Egress, stack: AsyncExitStack) -> Source:
-    if source.url is None:
-        raise ConfigurationError([f"[sources.{name}] needs url, the address of Prometheus"])
-    made = Prometheus(
-        name=name, url=source.url, link_url=source.link_url, token=_token(settings, name, "prometheus"), egress=egress,
-        access=access_of(settings, source), deadline_seconds=source.deadline_seconds, queries=source.queries,
-    )  # fmt: skip
-    stack.push_async_callback(made.aclose)
-    return made
-
-
-def _github(settings: Settings, name: str, source: SourceSection, egress: Egress, stack: AsyncExitStack) -> Source:
-    made = GitHub(
-        name=name, url=source.url or settings.secrets.github_api_url, token=_token(settings, name, "github"),
-        egress=egress, access=access_of(settings, source), deadline_seconds=source.deadline_seconds,
-        repositories=source.allow.repositories,
-    )  # fmt: skip
-    stack.push_async_callback(made.aclose)
-    return made
-
-
-_Maker = Callable[[Settings, str, SourceSection, Egress, AsyncExitStack], Source]
-
-
-_MAKERS: dict[str, _Maker] = {"github": _github, "jaeger": _jaeger, "prometheus": _prometheus}
 
 
 @dataclass(frozen=True, slots=True)

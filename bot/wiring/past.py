@@ -22,7 +22,8 @@ from bot.store.values import to_text
 from bot.trust.redaction import Redactor
 from bot.trust.redaction.values import redact_value
 from bot.wiring.app import experiments_of
-from bot.wiring.outside import egress_of, pagerduty_of
+from bot.wiring.outside import egress_of
+from bot.wiring.sources import pagerduty_of
 from bot.wiring.values import declared_edges, routing_of, secret_keys
 from integrations.errors import IntegrationError
 from integrations.pagerduty import Pace

@@ -58,7 +58,7 @@ def test_the_example_file_is_valid_and_names_every_key(tmp_path):
 
 def test_every_setting_is_in_the_docs():
     text = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
-    source = (ROOT / "bot" / "settings.py").read_text(encoding="utf-8")
+    source = (ROOT / "bot" / "settings" / "environment.py").read_text(encoding="utf-8")
     variables = set(re.findall(r'(?:one|many)\("([A-Z_]+)"\)', source))
     assert len(variables) > 15
     assert [name for name in sorted(variables) if name not in text] == []
