@@ -1,6 +1,7 @@
 """Builds every long-lived object from the settings and closes it; the only place that names a concrete integration.
 
-`values` turns settings into what rooms take, `outside` builds the outside systems, `app` puts the program together.
+`values` turns settings into what rooms take, `outside` builds the outside systems, `sources` those that
+are asked, `app` puts the program together.
 """
 
 from bot.wiring.app import App, build, experiments_of, serve
