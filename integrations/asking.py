@@ -13,8 +13,13 @@ from functools import reduce
 from typing import Any, Literal
 
 from integrations.errors import Denied, IntegrationError, NotIncluded, Unavailable
+from integrations.http import exchanges_within
+from integrations.ports import Source
 from integrations.reading import text
 from integrations.records import Findings, ModelUse, Question, Readers, ServiceNames
+
+EXCHANGE_SHARE = 0.94
+"""Of a question's time, for one exchange: its failure then has a name before the question ends."""
 
 Now = Callable[[], datetime]
 """The clock of an integration: aware UTC. Everything else takes `bot.clock.Clock`, which may not be imported here."""
@@ -108,6 +113,11 @@ class Part:
     call: Coroutine[Any, Any, Findings]
 
 
+def patience(source: Source, question: Question) -> float:
+    """Seconds that a source has for this question, by its own deadline or more."""
+    return max(source.deadline_seconds, question.patience_seconds)
+
+
 async def ask_parts(system: str, parts: Iterable[Part], seconds: float) -> Findings:
     """All parts at once; what is late or fails becomes a note beside what came.
 
@@ -115,7 +125,8 @@ async def ask_parts(system: str, parts: Iterable[Part], seconds: float) -> Findi
     account's plan does not include is a note, never a failure.
     """
     parts = tuple(parts)
-    tasks = [asyncio.create_task(part.call) for part in parts]
+    with exchanges_within(EXCHANGE_SHARE * seconds):
+        tasks = [asyncio.create_task(part.call) for part in parts]
     try:
         if tasks:
             await asyncio.wait(tasks, timeout=seconds)

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Any
 
-from integrations.asking import Access, Names, Part, ask_parts
+from integrations.asking import Access, Names, Part, ask_parts, patience
 from integrations.errors import IntegrationError, Unavailable
 from integrations.http import Api, Egress, client, parse_json
 from integrations.reading import mapping, objects, text, whole
@@ -126,14 +126,14 @@ class Jaeger:
         before), and what has come at the deadline is kept.
         """
         names = Names(question.services, "otel")
-        until = asyncio.get_running_loop().time() + 0.85 * self.deadline_seconds
+        until = asyncio.get_running_loop().time() + 0.85 * patience(self, question)
         parts = [Part("traces", self._window(question, names, until))]
         for at, baseline in enumerate(question.baselines):
             back = _in_words(question.window.start - baseline.start)
             slices = _sliced(baseline, [baseline.start + (baseline.end - baseline.start) / 2] if at == 0 else [])
             parts.append(Part(f"traces {back} before", self._baseline(question, baseline, slices, names, until)))
         parts.append(Part("dependencies", self._dependencies(question, names)))
-        return await ask_parts(self.name, parts, 0.95 * self.deadline_seconds)
+        return await ask_parts(self.name, parts, 0.95 * patience(self, question))
 
     async def _window(self, question: Question, names: Names, until: float) -> Findings:
         triggered_at = question.incident.triggered_at

@@ -17,7 +17,7 @@ from datetime import timedelta
 from typing import Any
 from urllib.parse import urlencode
 
-from integrations.asking import Access, Part, ask_parts
+from integrations.asking import Access, Part, ask_parts, patience
 from integrations.errors import IntegrationError, Malformed
 from integrations.http import Api, Egress, client
 from integrations.reading import mapping, number, objects, strings, text
@@ -158,7 +158,7 @@ class Prometheus:
             Part(f"metrics of {service.name}", self._service(service, question, first=at == 0))
             for at, service in enumerate(services)
         ]
-        return await ask_parts(self.name, parts, 0.95 * self.deadline_seconds)
+        return await ask_parts(self.name, parts, 0.95 * patience(self, question))
 
     async def _service(self, service: ServiceNames, question: Question, *, first: bool) -> Findings:
         selector, known = await self._discover(service, question)

@@ -353,6 +353,8 @@ class Question:
     window: Window
     baselines: tuple[Window, ...] = ()
     changes_since: datetime | None = None
+    patience_seconds: float = 0.0
+    """How long the source may take, where that is longer than its own deadline: a late one that is asked again."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from typing import TypeVar
 from bot import telemetry as names
 from bot.clock import Clock
 from bot.types import SourceStatus
-from integrations.errors import Denied, IntegrationError, NotIncluded
+from integrations.errors import Denied, IntegrationError, NotIncluded, Unavailable
 from integrations.ports import Source
 from integrations.records import (
     Baseline,
@@ -40,6 +40,8 @@ log = logging.getLogger(__name__)
 Edge = tuple[str, str]
 """One call: caller and callee, in our names."""
 
+AGAIN_AFTER_SECONDS = 5.0
+"""Between the two attempts at a source that had failed the first time round."""
 LOOK_BACK = timedelta(minutes=15)
 """Telemetry of the incident: from this long before the trigger …"""
 LOOK_AHEAD = timedelta(minutes=2)
@@ -136,7 +138,8 @@ class Collector:
         now = self._clock.now()
         known = (*learnt, *self._declared)
         question = question or self._question(incident, frozenset(edge for part in known for edge in part.records), now)
-        answers = await asyncio.gather(*(self._ask(source, question, deadline_seconds) for source in self._sources))
+        question = replace(question, patience_seconds=deadline_seconds or question.patience_seconds)
+        answers = await asyncio.gather(*(self._ask(source, question) for source in self._sources))
         statuses = tuple(status for status, _ in answers)
         findings = [found for _, found in answers]
         asked = list(zip(self._sources, findings, strict=True))
@@ -171,16 +174,16 @@ class Collector:
             changes_since=incident.triggered_at - CHANGES_BACK,
         )
 
-    async def _ask(self, source: Source, question: Question, at_least: float | None) -> tuple[SourceStatus, Findings]:
+    async def _ask(self, source: Source, question: Question) -> tuple[SourceStatus, Findings]:
         circuit = self._circuits[source.name]
         began = self._clock.monotonic()
         if began < circuit.open_until:
             return self._status(source, began, "not asked: it failed five times in a row"), Findings()
-        deadline = max(source.deadline_seconds, at_least or 0)
+        deadline = max(source.deadline_seconds, question.patience_seconds)
         try:
             with names.tracer().start_as_current_span(names.SPAN_SOURCE, attributes={names.SOURCE: source.name}):
                 async with asyncio.timeout(deadline):
-                    found = await source.fetch(question)
+                    found = await _patiently(source, question)
         except TimeoutError:
             return self._failed(source, began, f"no answer in {deadline:g} s"), Findings()
         except NotIncluded as refused:
@@ -245,6 +248,18 @@ class Collector:
     def _not_mapped(self, incident: Incident) -> tuple[str, ...]:
         known = not self._services or incident.service is None or incident.service in self._services
         return () if known else (str(incident.service),)
+
+
+async def _patiently(source: Source, question: Question) -> Findings:
+    """Asks once. A source with more patience than its own deadline had failed before, and may fail at once again while
+    it restarts: it is asked once more a little later."""
+    if question.patience_seconds <= source.deadline_seconds:
+        return await source.fetch(question)
+    try:
+        return await source.fetch(question)
+    except Unavailable:
+        await asyncio.sleep(min(AGAIN_AFTER_SECONDS, question.patience_seconds / 4))
+        return await source.fetch(question)
 
 
 def _alerts_in(item: Evidence) -> int:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from integrations.asking import Access, Part, ask_parts, within
+from integrations.asking import Access, Part, ask_parts, patience, within
 from integrations.errors import IntegrationError, Malformed
 from integrations.github.inferred import Inferred
 from integrations.http import Api, Egress, client, failure, origin_of, parse_json
@@ -115,7 +115,7 @@ class GitHub:
             Part(f"changes of {repository}", self._repository(repository, service, question))
             for repository, service in list(repositories.items())[:REPOSITORIES]
         ]
-        found = await ask_parts(self.name, parts, 0.95 * self.deadline_seconds)
+        found = await ask_parts(self.name, parts, 0.95 * patience(self, question))
         return Findings(changes=found.changes, notes=(*notes, *found.notes))
 
     # --- deployments ----------------------------------------------------------------------------------------------

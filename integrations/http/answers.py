@@ -9,7 +9,9 @@ import asyncio
 import json
 import math
 import ssl
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -19,10 +21,11 @@ import httpx
 
 from integrations.errors import Denied, IntegrationError, Malformed, NotIncluded, Unavailable
 from integrations.http.egress import ANSWER_LIMIT_BYTES
-from integrations.http.stacks import too_large
+from integrations.http.stacks import CONNECT_SECONDS, too_large
 
 LONGEST_WAIT_SECONDS = 86_400.0
 """A longer wait in a header is not believed."""
+_PATIENCE: ContextVar[float] = ContextVar("patience", default=0.0)
 RATE_LIMIT_WORDS = ("rate limit", "abuse detection", "too many requests")
 
 
@@ -34,6 +37,17 @@ class Answer:
     headers: Mapping[str, str]
     body: bytes
     url: str
+
+
+@contextmanager
+def exchanges_within(seconds: float) -> Iterator[None]:
+    """Inside, and in every task that begins here, an exchange may take this long where that is longer than its
+    client's own time: a late source that is asked again has more patience than the first time."""
+    before = _PATIENCE.set(seconds)
+    try:
+        yield
+    finally:
+        _PATIENCE.reset(before)
 
 
 def wait_of(headers: Mapping[str, str], now: datetime) -> float | None:
@@ -198,12 +212,14 @@ class Api:
         self, path: str, params: Any = None, *, method: str = "GET", body: Any = None
     ) -> tuple[int, httpx.Headers, bytes, str]:
         """Status, headers, body and address of any answer, redirects and errors included."""
+        seconds = max(self._timeout, _PATIENCE.get())
+        timeout = httpx.Timeout(seconds, connect=min(seconds, CONNECT_SECONDS))
         try:
             # httpx's timeouts are per read; this one holds for the whole exchange, so that a server that drips
             # cannot keep us.
             async with (
-                asyncio.timeout(self._timeout),
-                self._http.stream(method, path, params=params, json=body) as response,
+                asyncio.timeout(seconds),
+                self._http.stream(method, path, params=params, json=body, timeout=timeout) as response,
             ):
                 chunks, size = [], 0
                 async for chunk in response.aiter_bytes():
@@ -214,7 +230,7 @@ class Api:
                 return response.status_code, response.headers, b"".join(chunks), str(response.url)
         except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, TimeoutError, OSError, ValueError) as failed:
             raise broken(
-                self.system, failed, self._timeout, lost=method != "GET", address=self._address
+                self.system, failed, seconds, lost=method != "GET", address=self._address
             ) from None  # the original may quote the request, credentials included
 
     async def aclose(self) -> None:

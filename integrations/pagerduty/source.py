@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from integrations.asking import Access, Names, Now, Part, ask_parts, labels_in_words, utc_now, within
+from integrations.asking import Access, Names, Now, Part, ask_parts, labels_in_words, patience, utc_now, within
 from integrations.errors import Malformed, Unavailable
 from integrations.http import Egress
 from integrations.pagerduty.fields import described, identifier, log_entry_kind, said_by
@@ -29,6 +29,8 @@ ALERTS = 500
 PAST_INCIDENTS = 5
 OWNER_SECONDS = 10.0
 """Timeout of what is not part of a triage: polling, notes, acknowledging."""
+PATIENT_SECONDS = 50.0
+"""Of one exchange when a triage asks again, after it was late."""
 SERVICES_ASKED = 4
 """Services whose own change events are read: 960 requests a minute are the account's, not ours."""
 CHANGE_KINDS: dict[str, ChangeKind] = {
@@ -68,35 +70,39 @@ class PagerDuty:
         self.name = name
         self.deadline_seconds = deadline_seconds
         self._api = PagerDutyApi(name, url, token, egress, timeout_seconds=0.9 * deadline_seconds)
+        self._patient = PagerDutyApi(name, url, token, egress, timeout_seconds=PATIENT_SECONDS)
         self._owner = PagerDutyApi(name, url, token, egress, timeout_seconds=OWNER_SECONDS, email=email, pace=pace)
         self._access = access
         self._now = now
 
     async def aclose(self) -> None:
         self._api.close()
+        self._patient.close()
         self._owner.close()
 
     # --- Source ---------------------------------------------------------------------------------------------------
 
     async def fetch(self, question: Question) -> Findings:
         """Every request on its own: what one of them cannot have is a note, and all failing is the source's failure."""
+        seconds = patience(self, question)
+        api = self._api if seconds <= self.deadline_seconds else self._patient
         names = Names(question.services, "pagerduty")
         parts = []
         incident_id = identifier(question.incident.id) if question.incident.source == "pagerduty" else None
         if incident_id:
             path = f"/incidents/{incident_id}"
             parts = [
-                Part("alerts", self._alerts(path, names, question)),
-                Part("incident log", self._log(path, incident_id, question)),
-                Part("related change events", self._changes(f"{path}/related_change_events", names, question)),
-                Part("past incidents", self._past(path, question)),
-                Part("on-call", self._on_call(path, question)),
+                Part("alerts", self._alerts(api, path, names, question)),
+                Part("incident log", self._log(api, path, incident_id, question)),
+                Part("related change events", self._changes(api, f"{path}/related_change_events", names, question)),
+                Part("past incidents", self._past(api, path, question)),
+                Part("on-call", self._on_call(api, path, question)),
             ]
         for service in question.services[:SERVICES_ASKED]:
             for service_ref in service.pagerduty[:1]:
                 if identifier(service_ref):
-                    parts.append(Part("change events", self._service_changes(service_ref, names, question)))
-        return await ask_parts(self.name, parts, 0.95 * self.deadline_seconds)
+                    parts.append(Part("change events", self._service_changes(api, service_ref, names, question)))
+        return await ask_parts(self.name, parts, 0.95 * seconds)
 
     def _evidence(
         self, what: str, external_id: str, kind: EvidenceKind, at: datetime, url: str | None, title: str, body: str,
@@ -109,8 +115,8 @@ class PagerDuty:
             service=service, attributes=attributes or {},
         )  # fmt: skip
 
-    async def _alerts(self, path: str, names: Names, question: Question) -> Findings:
-        found, more = await pages(self._api, f"{path}/alerts", "alerts", {}, ALERTS)
+    async def _alerts(self, api: PagerDutyApi, path: str, names: Names, question: Question) -> Findings:
+        found, more = await pages(api, f"{path}/alerts", "alerts", {}, ALERTS)
         items = []
         for alert in found:
             external_id = identifier(alert.get("id"))
@@ -134,9 +140,9 @@ class PagerDuty:
         notes = (f"{self.name} alerts: the first {ALERTS} of more",) if more else ()
         return Findings(evidence=tuple(items), notes=notes)
 
-    async def _log(self, path: str, incident_id: str, question: Question) -> Findings:
+    async def _log(self, api: PagerDutyApi, path: str, incident_id: str, question: Question) -> Findings:
         params = {"include[]": ["channels"], "is_overview": "false"}
-        found, _ = await pages(self._api, f"{path}/log_entries", "log_entries", params, PAGE)
+        found, _ = await pages(api, f"{path}/log_entries", "log_entries", params, PAGE)
         dated = [(at, entry) for entry in found if (at := moment(entry.get("created_at")))]
         entries = sorted(dated, key=lambda one: one[0])
         lines = [line for at, entry in entries if (line := _log_line(at, entry))]
@@ -148,15 +154,17 @@ class PagerDuty:
         )  # fmt: skip
         return Findings(evidence=(item,))
 
-    async def _changes(self, path: str, names: Names, question: Question, params: Any = None) -> Findings:
-        page = await self._api.get(path, params)
+    async def _changes(
+        self, api: PagerDutyApi, path: str, names: Names, question: Question, params: Any = None
+    ) -> Findings:
+        page = await api.get(path, params)
         found = (self._change(event, names, question) for event in objects(page.get("change_events")))
         return Findings(changes=tuple(change for change in found if change and within(question, change.changed_at)))
 
-    async def _service_changes(self, service_ref: str, names: Names, question: Question) -> Findings:
+    async def _service_changes(self, api: PagerDutyApi, service_ref: str, names: Names, question: Question) -> Findings:
         since = question.changes_since or question.window.start
         params = {"since": _iso(since), "until": _iso(question.window.end), "limit": PAGE}
-        return await self._changes(f"/services/{service_ref}/change_events", names, question, params)
+        return await self._changes(api, f"/services/{service_ref}/change_events", names, question, params)
 
     def _change(self, event: Mapping[str, Any], names: Names, question: Question) -> ChangeEvent | None:
         external_id, at = identifier(event.get("id")), moment(event.get("timestamp"))
@@ -185,8 +193,8 @@ class PagerDuty:
             rollback_url=next((href for href, words in links if href and "roll" in words.lower()), None),
         )
 
-    async def _past(self, path: str, question: Question) -> Findings:
-        page = await self._api.get(f"{path}/past_incidents", {"limit": PAST_INCIDENTS})
+    async def _past(self, api: PagerDutyApi, path: str, question: Question) -> Findings:
+        page = await api.get(f"{path}/past_incidents", {"limit": PAST_INCIDENTS})
         items = []
         for one in objects(page.get("past_incidents"), PAST_INCIDENTS):
             past, score = mapping(one.get("incident")), number(one.get("score"))
@@ -203,16 +211,14 @@ class PagerDuty:
             )  # fmt: skip
         return Findings(evidence=tuple(items))
 
-    async def _on_call(self, path: str, question: Question) -> Findings:
+    async def _on_call(self, api: PagerDutyApi, path: str, question: Question) -> Findings:
         """Who is on call, by schedule or escalation policy: a role, never a person."""
-        incident = mapping((await self._api.get(path)).get("incident"))
+        incident = mapping((await api.get(path)).get("incident"))
         policy = mapping(incident.get("escalation_policy"))
         policy_id = identifier(policy.get("id"))
         if policy_id is None:
             return Findings()
-        page = await self._api.get(
-            "/oncalls", {"escalation_policy_ids[]": [policy_id], "earliest": "true", "limit": PAGE}
-        )
+        page = await api.get("/oncalls", {"escalation_policy_ids[]": [policy_id], "earliest": "true", "limit": PAGE})
         levels: dict[int, list[str]] = {}
         for one in objects(page.get("oncalls"), 100):
             level = number(one.get("escalation_level"))

@@ -235,3 +235,21 @@ def test_a_mutated_answer_never_raises_anything_unexpected(wire, mutate, junk, a
                 change.model_dump_json()
 
     asyncio.run(run())
+
+
+async def test_a_question_with_patience_waits_longer_than_the_source_would_by_itself(serve, access, question):
+    """A source that was late is asked again with more time: its exchanges have that time too."""
+    served = await serve()
+
+    async def late(asked):
+        body = b'{"default_branch": "main"}' if asked.target.endswith("/acme/checkout") else b"[]"
+        await asyncio.sleep(0.4)
+        yield b"HTTP/1.1 200 X\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s" % (len(body), body)
+
+    served.answer = late
+    source = made(access, served.url, deadline_seconds=0.2)
+    with pytest.raises(Unavailable, match=r"no answer in 0\.18 s"):
+        await source.fetch(question)
+    found = await source.fetch(replace(question, patience_seconds=30.0))
+    await source.aclose()
+    assert not any("no answer" in note for note in found.notes)

@@ -122,7 +122,7 @@ async def test_its_times_notes_and_acknowledgement_as_the_owner_of_an_incident(p
     assert written["POST"].headers["From"] == "bot@example.com"
     assert json.loads(written["PUT"].body)["incident"]["status"] == "acknowledged"
     assert written["PUT"].headers["From"] == "priya@example.com"
-    past = await pagerduty._past("/incidents/Q2PK8XZ1T9ABCD", question)
+    past = await pagerduty._past(pagerduty._api, "/incidents/Q2PK8XZ1T9ABCD", question)
     assert past.evidence[0].id == "pagerduty/past_incident/PPAST01"
     assert past.evidence[0].url == "https://acme.pagerduty.com/incidents/PPAST01"
 
