@@ -145,6 +145,23 @@ class OpenAI:
             raise Malformed(self.name, f"the answer is not a chat completion ({type(unread).__name__})") from unread
         return self._read(content, request)
 
+    async def models(self, timeout_seconds: float) -> frozenset[str]:
+        """Names of the models that the server offers (GET {base}/models): costs nothing, and shows whether the key is
+        good. Raises Unavailable, Denied, Malformed or Refused."""
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                raw = await self._client.models.with_raw_response.list()
+                listed = json.loads(raw.http_response.content)["data"]
+                return frozenset(str(one["id"]) for one in listed)
+        except TimeoutError as late:
+            raise Unavailable(self.name, f"no answer in {timeout_seconds:.1f} s") from late
+        except self._status as refused:
+            raise self._failed(refused.status_code, refused.response, _error_code(refused.response)) from None
+        except self._connection as lost:
+            raise self._lost(lost) from lost
+        except (self._error, ValueError, TypeError, LookupError, AttributeError, RecursionError) as unread:
+            raise Malformed(self.name, f"the answer is no list of models ({type(unread).__name__})") from unread
+
     def _body(self, request: PromptRequest) -> dict[str, Any]:
         schema: Any = request.schema
         strict: dict[str, Any] = {}
@@ -212,15 +229,19 @@ class OpenAI:
                 finish_reason="content_filter",
                 refusal="content filter",
             )
+        raise self._failed(status, response, code)
+
+    def _failed(self, status: int, response: httpx2.Response, code: str) -> IntegrationError:
         if status < 400:
-            raise Malformed(self.name, f"answered {status}, a redirect; redirects are not followed")
+            return Malformed(self.name, f"answered {status}, a redirect; redirects are not followed")
         if status == 429 and code not in _WILL_NOT_CHANGE:
-            raise Unavailable(self.name, "answered 429, too many requests", retry_after_seconds=_retry_after(response))
+            return Unavailable(self.name, "answered 429, too many requests", retry_after_seconds=_retry_after(response))
         if status in {401, 402, 403, 404, 429}:
-            raise Denied(self.name, f"answered {status}: check the key, the plan and the model's name")
+            return Denied(self.name, f"answered {status}: check the key, the plan and the model's name")
         if status in {408, 409, 425} or status >= 500:
-            raise Unavailable(self.name, f"answered {status}", retry_after_seconds=_retry_after(response))
-        raise Refused(self.name, f"answered {status}: the request is not acceptable as it is", code=code or str(status))
+            return Unavailable(self.name, f"answered {status}", retry_after_seconds=_retry_after(response))
+        said = f"answered {status}: the request is not acceptable as it is"
+        return Refused(self.name, said, code=code or str(status))
 
     def _lost(self, lost: Exception) -> IntegrationError:
         """A connection that failed; an error of ours (egress, size) travels through the SDK as the cause."""

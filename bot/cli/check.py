@@ -20,25 +20,30 @@ FEWEST_EVIDENCE_TOKENS = 500
 @click.option("--json", "as_json", is_flag=True, help="cases, totals and bars on standard output")
 def command(models_file: Path | None, policy: Path | None, as_json: bool) -> None:
     """Check settings, approved models, prompts and policy. Exit 0: all hold; 1: one does not."""
-    checks = {
+    found = checks(models_file, policy)
+    failed = sum(bool(problems) for problems in found.values())
+    if as_json:
+        cases = [{"name": name, "holds": not problems, "problems": problems} for name, problems in found.items()]
+        bars = [{"name": n, "value": len(problems), "bar": 0, "holds": not problems} for n, problems in found.items()]
+        click.echo(json.dumps({"cases": cases, "totals": {"checks": len(found), "failed": failed}, "bars": bars}))
+    else:
+        for name, problems in found.items():
+            click.echo(
+                "\n".join([f"{'FAILS ' if problems else 'ok    '} {name}", *(f"         {p}" for p in problems)])
+            )
+    if failed:
+        raise click.exceptions.Exit(1)
+
+
+def checks(models_file: Path | None = None, policy: Path | None = None) -> dict[str, list[str]]:
+    """The problems of each check, by its name; asks nobody outside."""
+    return {
         "settings": _settings(),
         "models": _models(models_file),
         "prompts": _prompts(),
         "token budget": _token_budget(models_file),
         "policy": _policy(policy),
     }
-    failed = sum(bool(problems) for problems in checks.values())
-    if as_json:
-        cases = [{"name": name, "holds": not problems, "problems": problems} for name, problems in checks.items()]
-        bars = [{"name": n, "value": len(problems), "bar": 0, "holds": not problems} for n, problems in checks.items()]
-        click.echo(json.dumps({"cases": cases, "totals": {"checks": len(checks), "failed": failed}, "bars": bars}))
-    else:
-        for name, problems in checks.items():
-            click.echo(
-                "\n".join([f"{'FAILS ' if problems else 'ok    '} {name}", *(f"         {p}" for p in problems)])
-            )
-    if failed:
-        raise click.exceptions.Exit(1)
 
 
 def _caught(work: Callable[[], list[str]]) -> list[str]:

@@ -27,6 +27,7 @@ from integrations.records import (
 ALERTS = 500
 """Alerts of one incident that are read; a storm has more, and the card counts what it shows."""
 PAST_INCIDENTS = 5
+SERVICES_LISTED = 500
 OWNER_SECONDS = 10.0
 """Timeout of what is not part of a triage: polling, notes, acknowledging."""
 PATIENT_SECONDS = 50.0
@@ -74,6 +75,13 @@ class PagerDuty:
         self._owner = PagerDutyApi(name, url, token, egress, timeout_seconds=OWNER_SECONDS, email=email, pace=pace)
         self._access = access
         self._now = now
+
+    async def services(self) -> tuple[list[tuple[str, str]], bool]:
+        """Id and name of every service that the token may see, at most `SERVICES_LISTED`, and whether there are more.
+        Raises Unavailable, Denied or Malformed."""
+        listed, more = await pages(self._owner, "/services", "services", {"sort_by": "name"}, SERVICES_LISTED)
+        known = [(identifier(one.get("id")), text(one.get("name"), 200)) for one in listed]
+        return [(ref, name) for ref, name in known if ref], more
 
     async def aclose(self) -> None:
         self._api.close()

@@ -5,10 +5,11 @@ from integrations.slack.directory import SlackDirectory
 from integrations.slack.poster import SlackPoster
 from integrations.slack.replies import SlackReplies
 from integrations.slack.signature import verify_signature
-from integrations.slack.web import SlackWeb, web_client
+from integrations.slack.web import Granted, SlackWeb, web_client
 
 __all__ = [
     "ChannelNames",
+    "Granted",
     "SlackDirectory",
     "SlackPoster",
     "SlackReplies",

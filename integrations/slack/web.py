@@ -10,7 +10,9 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -54,6 +56,15 @@ def web_client(token: str, base_url: str, session: aiohttp.ClientSession) -> Asy
     return client
 
 
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """What Slack says of a token. `scopes` and `at` (its clock, whole seconds) are None where it does not say."""
+
+    identity: Mapping[str, Any]
+    scopes: frozenset[str] | None
+    at: datetime | None
+
+
 class SlackWeb:
     """Calls with one reading of how they fail. `timeout_seconds` holds for a whole exchange."""
 
@@ -75,6 +86,12 @@ class SlackWeb:
 
         Raises Unavailable, Denied, Malformed, or Refused with Slack's own error word as `code`.
         """
+        return (await self._answer(method, params, body, effect))[0]
+
+    async def _answer(
+        self, method: str, params: Mapping[str, Any] | None, body: Mapping[str, Any] | None, effect: bool
+    ) -> tuple[Mapping[str, Any], Mapping[str, str]]:
+        """The answer's data and its headers, names in lower case."""
         try:
             async with asyncio.timeout(self._timeout):
                 if body is not None:
@@ -96,7 +113,7 @@ class SlackWeb:
             raise Malformed(SYSTEM, f"{method}: an answer that is not Slack's ({type(failed).__name__})") from None
         if not isinstance(answer.data, Mapping):
             raise Malformed(SYSTEM, f"{method}: an answer that is no JSON object")
-        return answer.data
+        return answer.data, {str(name).lower(): str(value) for name, value in dict(answer.headers).items()}
 
     async def pages(
         self, method: str, key: str, params: Mapping[str, Any], *, limit: int = 200, wait_seconds: float = 0.0
@@ -131,6 +148,20 @@ class SlackWeb:
                 raise Malformed(SYSTEM, f"{method}: the same cursor twice")
             seen.add(cursor)
         raise Malformed(SYSTEM, f"{method}: more than {MAX_PAGES} pages")
+
+    async def granted(self) -> Granted:
+        """Whose token this is, what it may do, and Slack's clock: one `auth.test`, asked anew."""
+        data, headers = await self._answer("auth.test", None, {}, False)
+        scopes = headers.get("x-oauth-scopes")
+        try:
+            at = parsedate_to_datetime(headers.get("date", ""))
+        except ValueError:
+            at = None
+        return Granted(
+            identity=data,
+            scopes=None if scopes is None else frozenset(filter(None, (one.strip() for one in scopes.split(",")))),
+            at=at if at is not None and at.tzinfo is not None else None,
+        )
 
     async def identity(self) -> Mapping[str, Any]:
         """`auth.test`, asked once: whose token this is, in which workspace."""
