@@ -245,7 +245,7 @@ async def test_what_waits_in_the_database_is_said(tmp_path):
     await stored(
         path, "incidents", id="P1", source="pagerduty", title="t", service="Search", severity=2, first_severity=2,
         status="triggered",
-        url="", triggered_at=old, received_at=old,
+        url="", triggered_at=old, received_at=old, first_signal_at=old, updated_at=old,
     )  # fmt: skip
     await stored(
         path, "notices", id="cursor:pagerduty", kind="cursor", detail={"since": old.isoformat()}, created_at=now
