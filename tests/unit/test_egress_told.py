@@ -109,7 +109,10 @@ def test_the_command_tells_it_and_shows_no_secret(tmp_path, monkeypatch, capsys,
 def test_doctor_alone_checks_what_start_up_would_refuse(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SITREP_HOME", str(tmp_path))
-    assert main(["doctor"]) == 0
-    assert "ok     settings" in capsys.readouterr().out
+    assert main(["doctor"]) == 3  # nothing is set: Slack's tokens are missing, and nobody was asked
+    told = capsys.readouterr().out
+    assert "ok       settings" in told
+    assert "missing  Slack bot token" in told
     (tmp_path / "sitrep.toml").write_text("[slack]\nchanel = 1\n", encoding="utf-8")
-    assert main(["doctor"]) == 1
+    assert main(["doctor"]) == 2
+    assert "did you mean 'channel'?" in capsys.readouterr().out
