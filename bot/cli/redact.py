@@ -14,7 +14,7 @@ from bot.settings import secret_keys
 from bot.trust.redaction import Redacted, Redactor
 
 _CHUNK = 1 << 20
-_CONTEXT_LINES = 130
+_CONTEXT_LINES = 270
 
 
 @click.command("redact")

@@ -44,9 +44,15 @@ def test_the_bars_hold_on_the_shipped_slice() -> None:
     assert totals["harm"] <= 0.002, cases
 
 
-def test_the_bars_hold_on_texts_written_by_hand() -> None:
+@pytest.mark.parametrize(
+    ("name", "secrets_at_least", "kept_at_least", "missed_at_most"),
+    [("handwritten.txt", 250, 120, 0.02), ("handwritten-2.txt", 140, 90, 0.04)],
+)
+def test_the_bars_hold_on_texts_written_by_hand(
+    name: str, secrets_at_least: int, kept_at_least: int, missed_at_most: float
+) -> None:
     missed, touched, secrets_seen, kept_seen = [], [], 0, 0
-    for text, secrets, kept in marked(DATA / "redaction" / "handwritten.txt"):
+    for text, secrets, kept in marked(DATA / "redaction" / name):
         covered = bytearray(len(text))
         for span in REDACTOR.redact(text).spans:
             covered[span.start : span.end] = b"\x01" * (span.end - span.start)
@@ -54,9 +60,9 @@ def test_the_bars_hold_on_texts_written_by_hand() -> None:
         kept_seen += len(kept)
         missed += [text for start, end in secrets if sum(covered[start:end]) < CAUGHT * (end - start)]
         touched += [text for start, end in kept if any(covered[start:end])]
-    assert secrets_seen > 250
-    assert kept_seen > 120
-    assert len(missed) <= 0.02 * secrets_seen, missed
+    assert secrets_seen >= secrets_at_least
+    assert kept_seen >= kept_at_least
+    assert len(missed) <= missed_at_most * secrets_seen, missed
     assert not touched
 
 

@@ -4,11 +4,12 @@
 
 from __future__ import annotations
 
+import random
 import time
 
 import pytest
 
-from bot.trust.redaction import Redactor
+from bot.trust.redaction import Redactor, engine
 
 REDACTOR = Redactor([b"k"])
 UNITS = {
@@ -62,3 +63,89 @@ def test_a_nest_of_encodings_is_undone_a_few_times_only() -> None:
     began = time.process_time()
     REDACTOR.redact(text)
     assert time.process_time() - began < 1.0
+
+
+PIECES = (
+    "password", "key", "secret", "token", "PRIVATE", "access", "auth", "login", "pin", "seed", "code", "cookie", "dsn", "jwt",
+    "mysql", "curl", "psexec", "net use", "docker login", "vault login", "openssl", "ldapsearch", "sqlcmd", "identified by",
+    "snmp-server community", "machine", "getenv(", "env.", "NetworkCredential(", "ConvertTo-SecureString", "CURLOPT_PASSWORD",
+    "id/pw", "set", "name:", "value:", "variable", "default", "kind: Secret", "bearer", "basic", "Authorization:", "Cookie:",
+    "-----BEGIN PRIVATE KEY-----", "-----END", "eyJ", "eyJa.", "AKIA", "ghp_", "xoxb-", "hf_", "SG.", "00D", "1000.", "S", "AAAAAAAAAA",
+    "NRAL", "JQQJ99", "AZDO", "://", "http://", "@", ":", ";", "=", "==", " = ", ": ", ", ", "/", "//", "\\", "\\\\", ".", "-", "--", "_", "+",
+    "%41", "%25", "\\u0041", "&quot;", "&#65;", "\x1b[0m", "\u200b", "\n", "\r\n", " ", "\t", '"', "'", "`", '\\"', '"+"', "(", ")", "[", "]",
+    "{", "}", "<", ">", "<password>", "</password>", "|", "||", "$", "$2a$", "${", "a", "aB1", "x" * 16, "1", "12", "4111 ", "1.2.3.4", "+49 ",
+    "DE89", "a@b.c", "is", " or ", "the", "-p ", "-u a ", "-a ", "--user ", "/user:", "334 UGFzc3dvcmQ6", "пароль", "비번", "\0", "<secret:x:0a1b>",
+    "0a1b2c3d4e5f60718293a4b5c6d7e8f9", "QUJDREVG", "Zk3v9QmT2rLx8WcY1nBd5HgJ7sAe0UfP", "123e4567-e89b-12d3-a456-426614174000",
+)  # fmt: skip
+FUZZED = 2_000
+FUZZED_SIZE = 8_000
+
+
+def slow(begin: str, unit: str) -> tuple[float, float] | None:
+    """Seconds for a text and for one of twice its length, where that is more than it may be; else None."""
+    texts = [begin + unit * (size // len(unit)) for size in (FUZZED_SIZE, 2 * FUZZED_SIZE)]
+    once, twice = map(cost_once, texts)
+    if twice <= 2.5 * once or twice < 0.004:
+        return None
+    if worst(texts) is None:  # measured with care
+        return None
+    # What a few looks of one another cost (a text is looked at until no more is found) is bounded: is this?
+    return worst([begin + unit * (size // len(unit)) for size in (4 * FUZZED_SIZE, 8 * FUZZED_SIZE)])
+
+
+def cost_once(text: str) -> float:
+    began = time.process_time()
+    REDACTOR.redact(text)
+    return time.process_time() - began
+
+
+def worst(texts: list[str]) -> tuple[float, float] | None:
+    for _ in range(4):
+        once, twice = map(cost, texts)
+        if twice <= 2.5 * once or twice < 0.005:
+            return None
+    return once, twice
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(4))
+def test_no_text_made_of_what_the_patterns_look_for_is_slow(seed: int) -> None:
+    """Some thousand texts of one to five pieces, repeated; with a beginning of their own in half of them."""
+    rng = random.Random(seed)
+    found = []
+    for _ in range(FUZZED // 4):
+        unit = "".join(rng.choices(PIECES, k=rng.randint(1, 5)))
+        begin = "".join(rng.choices(PIECES, k=rng.randint(1, 3))) if rng.random() < 0.5 else ""
+        seconds = slow(begin, unit)
+        if seconds is not None:
+            found.append((begin, unit, seconds))
+    assert not found, found
+
+
+def test_what_is_beyond_the_longest_text_passes_as_one_placeholder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "LONGEST_TEXT", 2_000)
+    monkeypatch.setattr(engine, "_CUT_BACK", 200)
+    line = "INFO pod checkout-7d9f8b6c5d-x2kqp restarted\n"
+    secret = "AKIAZ5GMHYJKLMOP3Q7D"
+    text = line * 40 + secret + "\n" + line * 40 + secret
+    done = REDACTOR.redact(text)
+    assert done.spans[-1].end == len(text)
+    assert done.spans[-1].kind == "too-long"
+    assert line * 40 in done.text
+    assert secret not in done.text
+    assert 1_500 < done.spans[-1].start <= 2_000
+    assert REDACTOR.redact(done.text).text == done.text
+    whole = REDACTOR.redact("x" * 5_000)
+    assert whole.spans[-1].end == 5_000
+    assert len(whole.text) < 2_100
+    value = REDACTOR.redact_value({"log": text, "password": "p" * 3_000})
+    assert secret not in str(value)
+    assert "too-long" in value["log"]
+    assert "ppp" not in value["password"]
+
+
+def test_a_text_that_shows_more_at_every_look_is_replaced_as_a_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "_ROUNDS", 0)
+    text = "password=hunter2x"
+    assert REDACTOR.redact(text).spans[0].kind == "unsettled"
+    assert "hunter2x" not in REDACTOR.redact(text).text

@@ -37,12 +37,15 @@ _AROUND = b" \t\"'`,;()[]{}<>."
 _MASKS = (b"*", b"x", b"X", b"#", b"-", b"?")
 
 
-def is_blank(value: bytes) -> bool:
-    """Nothing to hide: empty, a template, a mask, a word such as null; or a placeholder of ours."""
+def is_blank(value: bytes, *, words: bool = True) -> bool:
+    """Nothing to hide: empty, a template, a mask, a word such as null; or a placeholder of ours.
+
+    `words=False`: where a password stands by its form, "secret" and "default" are what somebody chose.
+    """
     bare = value.strip(_AROUND)
     if (
         not bare
-        or bare.lower() in _BLANK_VALUES
+        or (words and bare.lower() in _BLANK_VALUES)
         or value.startswith(_TEMPLATE_STARTS)
         or value.startswith(_CODE_STARTS)
     ):

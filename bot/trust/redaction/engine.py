@@ -18,11 +18,13 @@ from itertools import accumulate
 from typing import Any, NamedTuple
 
 from bot.trust.redaction import structure
+from bot.trust.redaction.calls import CodeForms
 from bot.trust.redaction.candidates import PERSONAL, Candidate
 from bot.trust.redaction.forms import Forms
 from bot.trust.redaction.gates import Gates
 from bot.trust.redaction.generated import Generated
 from bot.trust.redaction.keyed import KeyedValues
+from bot.trust.redaction.loose import LooselyNamed
 from bot.trust.redaction.marker import DISGUISED, Marker
 from bot.trust.redaction.personal import COUNTRIES, PersonalData
 from bot.trust.redaction.prose import Sentences
@@ -32,6 +34,10 @@ from bot.trust.redaction.views import Unescaper, View, joined_bytes
 
 _BATCH = 1 << 18
 _ROUNDS = 8
+LONGEST_TEXT = 4 << 20
+"""Characters of one text that are looked at. What is beyond leaves as one placeholder: nothing passes unseen."""
+_CUT_BACK = 1 << 14
+"""How far before the cut the last line break is looked for, so that no secret is cut in two there."""
 _PLACEHOLDER = r"<(?:secret|personal):[a-z0-9\-]{1,40}:[0-9a-f]{4}>"
 _PLACEHOLDERS_ONLY = re.compile(rf"(?:[\s,;]*{_PLACEHOLDER})+")
 _PERSONAL_KINDS = frozenset(("email", "phone", "card", "iban", "national-id", "ip"))
@@ -86,7 +92,10 @@ class Rules:
         self.placeholder = compile_pattern(_PLACEHOLDER, engine)
         self.unescape = Unescaper(engine)
         self.generated = Generated(engine)
-        self.detectors = (KeyedValues(engine), Sentences(engine), Forms(engine), VendorFormats(engine), self.generated)
+        self.detectors = (
+            KeyedValues(engine), CodeForms(engine), LooselyNamed(engine), Sentences(engine), Forms(engine),
+            VendorFormats(engine), self.generated,
+        )  # fmt: skip
         self.personal = PersonalData(engine, countries)
         self.marker = Marker(engine)
 
@@ -285,6 +294,8 @@ class Redactor:
 
     def redact_many(self, texts: Sequence[str]) -> list[Redacted]:
         """Each of `texts`, in order; one pass over all of them, much faster than one by one."""
+        if any(len(text) > LONGEST_TEXT for text in texts):
+            return [self._cut(text) if len(text) > LONGEST_TEXT else self.redact(text) for text in texts]
         findings = self._scanner.findings(texts)
         spans = {index: found.spans for index, found in enumerate(findings) if found.spans}
         clean = {index: self._replaced(texts[index], found) for index, found in spans.items()}
@@ -296,12 +307,26 @@ class Redactor:
             for index, more in zip(unsettled, (found.spans for found in further if found.spans), strict=True):
                 spans[index] = _with_more(spans[index], more)
                 clean[index] = self._replaced(texts[index], spans[index])
+        for index in unsettled:  # made so that each look finds more: nobody needs it
+            spans[index] = (Span(0, len(texts[index]), "unsettled"),)
+            clean[index] = self._replaced(texts[index], spans[index])
         return [
             Redacted(text, ())
             if found is _NOTHING
             else Redacted(clean.get(index, text), spans.get(index, ()), bool(found.reasons), found.reasons)
             for index, (text, found) in enumerate(zip(texts, findings, strict=True))
         ]
+
+    def _cut(self, text: str) -> Redacted:
+        """A text that is too long: its beginning as ever, the rest replaced as a whole."""
+        line = text.rfind("\n", LONGEST_TEXT - _CUT_BACK, LONGEST_TEXT) + 1
+        cut = line or LONGEST_TEXT - _CUT_BACK
+        done = self.redact(text[:cut])
+        rest = Span(cut, len(text), "too-long")
+        spans = (*done.spans, rest)
+        if done.spans and done.spans[-1].end == cut:
+            spans = (*done.spans[:-1], Span(done.spans[-1].start, len(text), "too-long"))
+        return Redacted(self._replaced(text, spans), spans, done.suspicious, done.reasons)
 
     def redact_value(self, value: Any) -> Any:
         """A copy of parsed JSON without secrets and personal data, in keys and in strings.
@@ -313,10 +338,14 @@ class Redactor:
         keys = list({key for made in walk.dicts for key in made if isinstance(key, str)})
         strings = [leaf for leaf in walk.leaves if isinstance(leaf.value, str)]
         pairs = list(structure.split_pairs(strings))
-        texts = [str(leaf.value) for leaf in strings]
+        # A string that is too long is read on its own, up to the limit.
+        texts = [str(leaf.value) if len(str(leaf.value)) <= LONGEST_TEXT else "" for leaf in strings]
         texts += [f"{first.value}{second.value}" for first, second in pairs]
         findings = self._scanner.findings([*texts, *keys])
         by_leaf = {id(leaf): found.spans for leaf, found in zip(strings, findings, strict=False)}
+        by_leaf |= {
+            id(leaf): self._cut(str(leaf.value)).spans for leaf in strings if len(str(leaf.value)) > LONGEST_TEXT
+        }
         for (first, second), found in zip(pairs, findings[len(strings) :], strict=False):
             cut = len(str(first.value))
             for span in found.spans:

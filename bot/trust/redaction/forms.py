@@ -20,12 +20,12 @@ _COOKIES = r"(?i)\b(?:set-)?cookie\\{0,8}+[\"']?+\]?+[ \t]*+[:=][ \t]*+\\{0,8}+[
 _COOKIE_PAIR = r"([A-Za-z0-9_.\-%]++)=([^;,\s\x00]{3,})"
 _COOKIE_ATTRIBUTES = frozenset(b"path domain expires max-age samesite version comment priority secure httponly".split())
 _JWT = r"\beyJ[A-Za-z0-9_\-]{8,}(?:\.[A-Za-z0-9_\-]{3,})*"
-_HASH = r"\$(?:2[abxy]|1|5|6|y|gy|argon2(?:id|i|d)|apr1|pbkdf2[a-z0-9\-]*|scrypt)\$[A-Za-z0-9./$=,+_\-]{20,}"
+_HASH = r"\$(?:2[abxy]|1|5|6|y|gy|argon2(?:id|i|d)|apr1|pbkdf2[a-z0-9\-]*|scrypt|[89]|krb5[a-z0-9]{2,8})\$[A-Za-z0-9./$=,+_\-@:*]{20,}"
 _PGPASS = r"(?m)^[A-Za-z0-9_.*\-]++:(?:[0-9]{2,5}|\*):[A-Za-z0-9_*\-]++:[A-Za-z0-9_*.@\-]++:([^\s:\x00]{4,})\r?$"
 _PEM_BEGIN = r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----|PuTTY-User-Key-File-[23]:|---- BEGIN SSH2 ENCRYPTED PRIVATE KEY ----"
 _PEM_RUN = r"(?m)[A-Za-z0-9+/]{16,}={0,2}|=?[A-Za-z0-9+/]{2,}={0,2}[\"',;]?\r?$"
 _PEM_BYTES = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/= \t\r\n\\"
-_LONGEST_PEM = 20_000
+_LONGEST_PEM = 40_000
 
 
 class Forms:
@@ -68,7 +68,7 @@ class Forms:
             marks = [mark for mark in (rest.find(b"/"), rest.find(b"?"), rest.find(b"#")) if mark >= 0]
             authority, colon = min(marks, default=len(rest)), rest.find(b":")
             at = _end_of_password(rest[colon + 1 :]) if 0 <= colon < authority else -1
-            if at > 0 and not is_blank(rest[colon + 1 : colon + 1 + at]):
+            if at > 0 and not is_blank(rest[colon + 1 : colon + 1 + at], words=False):
                 yield Candidate(start + colon + 1, start + colon + 1 + at, "url-password", FORM)
             # A user that is itself a token: https://ghp_…@github.com, https://<key>:x@host
             user = rest[: min(mark for mark in (colon, rest.find(b"@"), authority) if mark >= 0)]

@@ -8,14 +8,19 @@ from __future__ import annotations
 import bisect
 from collections.abc import Iterator, Sequence
 
-from bot.trust.redaction import names
+from bot.trust.redaction import calls, loose, names
 from bot.trust.redaction.keyed import FOREIGN_WORDS, foreign
 from bot.trust.redaction.scan import Engine, Pattern, compile_pattern
 from bot.trust.redaction.vendors import LITERALS
 from bot.trust.redaction.views import ESCAPED
 
 _LINES_AFTER = 1
-_BLOCK_LINES = 120
+_BLOCK_LINES = 260
+_SPARE_LINES = 60
+"""A block that is looked at has so many lines more than any key has."""
+_SHORT_LINES = 8
+_LONGEST_LINE = 400
+"""A longer line begins no block."""
 
 _ASSIGNED = names.CORE + r"[A-Za-z0-9_.\-]*+(?:\\{0,8}+[\"'`]?+[\])]?+[ \t]*+(?:[=:>,]|->)|[\"'>\r\n]|\\{1,8}[nrt])"
 _FLAGGED = r"[ \t\n\"'\[,(]--?[a-z0-9_\-]*" + names.CORE + r"[a-z0-9_\-]*+[\"']?+,?+[ \t]"
@@ -27,8 +32,8 @@ _SPOKEN = (
 )
 _FORMS = (
     r"://[^\s/?#\"'<>\x00]*@|private key|putty-user|eyj[a-z0-9]|[a-z0-9]@[a-z0-9][a-z0-9.\-]*\.[a-z]"
-    r"|\$(?:2[abxy]|1|5|6|y|gy|argon2[a-z]*|apr1|pbkdf2[a-z0-9\-]*|scrypt)\$|identified[ \t]|snmp-server|auth[ \t]*=[ \t]*[(\[]|[ \t]-[puaw][ \t\"']|[ \t]-p[^\s]|--(?:proxy-)?user|kind[\"']?:[ \t]*[\"']?secret"
-    r"|requirepass|masterauth|auth(?:enticate)?[ \t]+(?:plain|login|cram)|bearer[ \t]|basic[ \t]|negotiate[ \t]|ntlm[ \t]|pass(?:in|out)?[ \t]+[\"']?pass:|rabbitmqctl|htpasswd|\bnet[ \t]+user|sudo[ \t]+-s|vault[ \t]+login"
+    r"|\$(?:2[abxy]|1|5|6|y|gy|argon2[a-z]*|apr1|pbkdf2[a-z0-9\-]*|scrypt|[89]|krb5[a-z0-9]{2,8})\$|identified[ \t]|snmp-server|auth[ \t]*=[ \t]*[(\[]|[ \t]-[puaw][ \t\"']|[ \t]-p[^\s]|--(?:proxy-)?user|kind[\"']?:[ \t]*[\"']?secret"
+    r"|requirepass|masterauth|auth(?:enticate)?[ \t]+(?:plain|login|cram)|bearer[ \t]|basic[ \t]|negotiate[ \t]|ntlm[ \t]|pass(?:in|out)?[ \t]+[\"']?pass:|rabbitmqctl|htpasswd|\bnet[ \t]+use|sexec|sudo[ \t]+-s|vault[ \t]+login"
     r"|--value[ \t=]|\blogin[ \t]|ftp>|[ \t]/[ \t]+[\"'`]?[^\s\x00]{6}|^[a-z0-9_.*\-]++:(?:[0-9]{2,5}|\*):[^\s:]*:[^\s:]*:[^\s:]"
     r"|(?:phone|tel|telephone|mobile|cell|call|callback|fax|whatsapp|sms|msisdn|contact|handy|telefon)[a-z_ \-]{0,16}[\"']?[ \t]*[:=]?[ \t]*(?:is |at |on |me )?[\"']?[+(]?[0-9][0-9 ()./\-]{5}"
     r"|\b(?:ssn|itin|social[ _-](?:security|insurance)|nhs|steuer[a-z\-]*|idnr|tin|tax[ _-]?(?:id|file)|bsn|burgerservicenummer|sofi|pesel|personnummer|pnr|cpf|aadhaa?r|uidai"
@@ -49,7 +54,7 @@ _NUMBERS = (
 )
 _GENERATED = r"[A-Za-z0-9+/]{6}[A-Za-z0-9+/]*={1,2}[\"']?(?:[\s,;)}\]]|$)|[A-Za-z]{5}[0-9][A-Za-z]{3,}[0-9][A-Za-z]{2}|[0-9][A-Za-z]*[G-Zg-z][A-Za-z]*[0-9]+[A-Za-z]*[G-Zg-z][A-Za-z]*[0-9]"
 _LONG_BLOCK = r"(?i)private key|putty-user|kind\\{0,8}+[\"']?+[ \t]*+:[ \t]*+\\{0,8}+[\"']?+secret\b"
-_SHORT_BLOCK = r"[|>][+\-]?[ \t]*\r?$|\{[ \t]*\r?$"
+_SHORT_BLOCK = r"[|>][+\-]?[ \t]*\r?$|\{[ \t]*\r?$|:[ \t]*\r?$"
 
 
 def _first_on_each_line(pattern: Pattern, text: bytes, within: int) -> Iterator[int]:
@@ -74,7 +79,7 @@ class Gates:
 
     def __init__(self, engine: Engine) -> None:
         self._words = compile_pattern(
-            "(?im)" + "|".join((_ASSIGNED, _FLAGGED, _SET, _SPOKEN, _FORMS, foreign(FOREIGN_WORDS))), engine
+            "(?im)" + "|".join((_ASSIGNED, _FLAGGED, _SET, _SPOKEN, _FORMS, calls.GATE, loose.GATE, foreign(FOREIGN_WORDS))), engine
         )
         self._shapes = compile_pattern("|".join((_NUMBERS, LITERALS, _GENERATED, ESCAPED)), engine)
         self._long_block = compile_pattern(_LONG_BLOCK, engine)
@@ -85,8 +90,9 @@ class Gates:
         # The first character of a shape may be what stands before it: a line feed, say.
         hits = sorted((*_first_on_each_line(self._words, joined, 0), *_first_on_each_line(self._shapes, joined, 1)))
         done, current, first = -1, -1, 0
+        block = -1
         for hit in hits:
-            if hit < done:
+            if hit < done and not self._begins_block(joined, hit, block):
                 continue
             text = bisect.bisect_right(starts, hit) - 1
             low, high = starts[max(text, 0)], ends[max(text, 0)]
@@ -99,6 +105,8 @@ class Gates:
                 hit = low
             begin = max(low, joined.rfind(b"\n", low, hit) + 1)
             end = self._end(joined, begin, hit, high)
+            if joined.count(b"\n", hit, end) > _SHORT_LINES:
+                block = hit
             if text == current and begin <= done + 1:
                 done = max(done, end)
                 continue
@@ -107,6 +115,17 @@ class Gates:
             current, first, done = text, begin, end
         if current >= 0:
             yield current, first, done
+
+    def _begins_block(self, joined: bytes, hit: int, block: int) -> bool:
+        """Whether a long block begins on the line of `hit`, well after the one that began at `block`.
+
+        Blocks that begin close to each other are looked at together: the first is taken longer than any is.
+        """
+        if block >= 0 and joined.count(b"\n", block, hit) < _SPARE_LINES:
+            return False
+        begin = joined.rfind(b"\n", max(0, hit - _LONGEST_LINE), hit) + 1
+        end = joined.find(b"\n", hit, hit + _LONGEST_LINE)
+        return end >= 0 and self._long_block.find(joined[begin:end]) is not None
 
     def _end(self, joined: bytes, begin: int, hit: int, high: int) -> int:
         """Where the close look ends: after the line that follows, or after the block that begins here."""

@@ -16,8 +16,10 @@ _DIGEST_NAMES = (
     b"traceid", b"spanid", b"trace", b"span", b'"id', b"'id", b"cursor]", b"after", b"before", b"next", b"handle", b"base64,",
     b"page", b"uid", b"image", b"cf-id", b"nonce", b"version", b"state",
 )  # fmt: skip
-_NOT_SECRET = (b"_ZN", b"_R", b"sha256-", b"sha384-", b"sha512-")
-"""How mangled names of functions and digests of subresources begin."""
+_NOT_SECRET = (
+    b"_ZN", b"_R", b"sha256-", b"sha384-", b"sha512-", b"AAAAC3NzaC1", b"AAAAB3NzaC1", b"AAAAE2VjZHNh", b"AAAAGnNrLXNz",
+)  # fmt: skip
+"""How mangled names of functions, digests of subresources and public keys of SSH begin."""
 _ENDS = (b"/", b".", b"@", b"#", b"\\")
 
 

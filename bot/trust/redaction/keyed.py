@@ -51,7 +51,7 @@ _SENTENCE = frozenset(
     b"is are was be must at least not too the a an for to of and or has have been cannot can should with in".split()
 )
 
-FOREIGN_WORDS = "contraseña|Contraseña|пароль|Пароль|密码|密碼|口令|パスワード|비밀번호|hasło|heslo|parola|şifre|lösenord|salasana|adgangskode|jelszó"
+FOREIGN_WORDS = "contraseña|Contraseña|пароль|Пароль|密码|密碼|口令|パスワード|비밀번호|비번|암호|패스워드|hasło|heslo|parola|şifre|lösenord|salasana|adgangskode|jelszó"
 _FOREIGN = "(?:" + foreign(FOREIGN_WORDS) + r")[^\n\x00:=]{0,40}[:=\xaf\xba][ \t]*+"
 
 
@@ -116,16 +116,34 @@ _STOP_ENCLOSED = _STOP + b",;)]}|"
 _MARKS: dict[bytes, bytes] = {}
 
 
-def _bare(text: bytes, start: int, hard: int, stops: bytes) -> Value | None:
+def _table(stops: bytes) -> bytes:
     table = _MARKS.get(stops)
     if table is None:
         table = _MARKS[stops] = bytes(1 if char in stops else 0 for char in range(256))
+    return table
+
+
+def _whole_run(text: bytes, value: Value, stops: bytes) -> Value:
+    """A value that was cut for its length, up to where it ends: what is left of it would be found by the next look."""
+    end, table = value.end, _table(stops)
+    while chunk := text[end : end + _LONGEST_BARE]:
+        stop = chunk.translate(table).find(1)
+        if stop >= 0:
+            return Value(value.start, end + stop, False)
+        end += len(chunk)
+    return Value(value.start, end, False)
+
+
+def _bare(text: bytes, start: int, hard: int, stops: bytes) -> Value | None:
+    table = _table(stops)
     hard = min(hard, start + _LONGEST_BARE)
     chunk = text[start:hard]
     # A short look first: most values are short, and a translation finds the first stop without a loop.
     end = chunk[:128].translate(table).find(1)
     if end < 0 and len(chunk) > 128:
         end = chunk.translate(table).find(1)
+    if end < 0 and len(chunk) == _LONGEST_BARE:
+        return Value(start, start + len(chunk), False)
     chunk = chunk[: end if end >= 0 else len(chunk)].rstrip(b",;.:\\")
     while chunk[-1:] in _CLOSERS and _CLOSERS[chunk[-1:]] not in chunk:
         chunk = chunk[:-1].rstrip(b",;.:\\")
@@ -139,6 +157,8 @@ def accepts(reading: names.Reading, value: bytes, quoted: bool) -> bool:
     """Is `value`, beside a name read so, a secret?"""
     if is_blank(value) or _is_code(value):
         return False
+    if value[:7].lower() in (b"sha256:", b"sha512:") and shapes.is_hex(value[7:]):
+        return False  # a digest says what it is
     if reading.strength == names.PASSWORD:
         if quoted and b" " in value:
             words = value.lower().split()
@@ -152,9 +172,18 @@ def accepts(reading: names.Reading, value: bytes, quoted: bool) -> bool:
         if value.isdigit():
             return len(value) >= 6 or reading.kind in ("pin", "otp", "cvv", "cvc", "totp", "mfa")
         return not (shapes.is_plain_words(value) or shapes.is_plain_camel(value) or value[:1] == b"/")
+    if reading.kind == "secret-id" and shapes.is_uuid(value):
+        return True
     if reading.kind.endswith("-id"):
         return not (shapes.is_uuid(value) or shapes.is_hex(value)) and shapes.looks_random(value, 16)
+    if reading.kind == "bare-key" and b"/" in value and shapes.is_plain_words(value.partition(b"/")[0]):
+        return False  # the key of a thing by its path
     return shapes.looks_random(value, 16 if reading.kind == "bare-key" else 8)
+
+
+def _is_sealed(content: bytes) -> bool:
+    """`{AQAAABAAAA…}`: how Jenkins writes a secret into XML."""
+    return content[:1] == b"{" and content[-1:] == b"}" and len(content) >= 24 and b"AQAAAB" in content[:80]
 
 
 def _is_code(value: bytes) -> bool:
@@ -194,9 +223,9 @@ class KeyedValues:
                     yield Candidate(value.start, value.end, reading.kind, KEYED)
         for spans in self._element.spans(text):
             reading = names.read(text[slice(*spans[1])].decode("latin-1"))
-            if reading.strength and accepts(reading, text[slice(*spans[2])], True):
+            content = text[slice(*spans[2])]
+            if reading.strength and (accepts(reading, content, True) or _is_sealed(content)):
                 yield Candidate(*spans[2], reading.kind, KEYED)
-
         for spans in self._named_element.spans(text):
             name = text[slice(*(spans[1] if spans[1][0] >= 0 else spans[2]))]
             reading = names.read(name.decode("latin-1"))
@@ -206,9 +235,11 @@ class KeyedValues:
             yield from _value(text, spans[0][1], names.Reading(names.PASSWORD, "password"), b"\n")
 
     def _assignments(self, text: bytes) -> Iterator[Candidate]:
-        nested = previous = 0
+        nested = previous = covered = 0
         for spans in self._assign.spans(text):
             start, at = spans[0]
+            if start < covered:
+                continue
             # `key=key=key=…` has a value as long as the line at each of its names: the first few are enough.
             nested = nested + 1 if start <= previous + 1 else 0
             previous = at
@@ -227,7 +258,10 @@ class KeyedValues:
                 reading = names.Reading(names.WEAK, "key")  # ?key=… of an interface is its key
             if reading.kind == "bare-key" and word_before(text, name_start) in names.NOT_SECRET_KEYS:
                 continue
-            yield from _value(text, at, reading, before)
+            for candidate in _value(text, at, reading, before):
+                if candidate.end - candidate.start >= _LONGEST_BARE:
+                    covered = candidate.end
+                yield candidate
 
     def _flags(self, text: bytes) -> Iterator[Candidate]:
         for pattern in (self._flag, self._setting):
@@ -274,5 +308,20 @@ def _value(text: bytes, at: int, reading: names.Reading, before: bytes) -> Itera
         and content[:-1].isalpha()
     ):
         return  # `Digest username="…"`: a list of parameters
+    if before == b";" and reading.strength == names.PASSWORD and not is_blank(content, words=False):
+        yield Candidate(value.start, value.end, reading.kind, KEYED)  # `…;Password=secret;…`
+        return
+    if b"://" in content[:32] and _names_its_password(content):
+        return  # read as an address, which keeps the host
     if accepts(reading, content, value.quoted):
+        if not value.quoted and len(content) == _LONGEST_BARE:
+            value = _whole_run(text, value, _STOP_ENCLOSED if before not in _LINE_STARTS else _STOP)
         yield Candidate(value.start, value.end, reading.kind, KEYED)
+
+
+def _names_its_password(url: bytes) -> bool:
+    """Whether an address has a user and a password, or a token for a user, that is found there."""
+    authority = url.partition(b"://")[2].partition(b"/")[0]
+    user, at, host = authority.rpartition(b"@")
+    name, colon, _ = user.partition(b":")
+    return bool(at and host) and (bool(colon) or bytes((MASK,)) in name or shapes.looks_random(name, 16))

@@ -22,10 +22,10 @@ class Reading(NamedTuple):
 
 
 CORE = (
-    r"(?:pass|pwd|pswd|psw|\bpw|_pw|secret|token|key|cred|auth|bearer|jwt|cookie|sess|webhook|dsn|conn[a-z]*[_-]?str"
+    r"(?:pass|pasw|pwd|pss?w|p/w|\bpw|_pw|secret|token|key|cred|auth|bearer|jwt|cookie|sess|webhook|dsn|conn[a-z]*[_-]?str"
     r"|signature|\bsig|_sig|psk|pat\b|_pat|otp|pin\b|cvv|cvc|seed|mnemonic|salt|\bsid\b|[_-]sid\b|csrf|xsrf|license|licence"
     r"|passwort|kennwort|senha|contrase|mot_de_passe|client_?id|app_?id|pepper|hmac|assertion|\bcode|community"
-    r"|lozinka|wachtwoord|clave|login_?pw)"
+    r"|lozinka|wachtwoord|clave|login_?pw|sonar\.?login)"
 )
 """Any name that can prove something holds one of these (matched case-insensitively by the gate)."""
 
@@ -37,7 +37,8 @@ def _words(text: str) -> frozenset[str]:
 _PASSWORDS = _words(
     "psk password passwd passwrd passphrase passcode passwort kennwort pwd pswd psw pw senha contrasena contraseña "
     "wachtwoord lozinka clave userpassword passwords pass rootpass dbpass requirepass masterauth storepass "
-    "keypass userpass adminpass mypass pgpass mysqlpass ldappass smtppass"
+    "keypass userpass adminpass mypass pgpass mysqlpass ldappass smtppass userpwd proxypwd "
+    "psswd pswrd psword psswrd pssword paswd paswrd pasword passwor passord passwrod"
 )
 _TOKENS = _words(
     "secret secrets token apikey apikeys secretkey accesskey privatekey authkey accesstoken authtoken apitoken "
@@ -146,6 +147,10 @@ def _read(words: list[str]) -> Reading:
         return Reading(NONE, "")
     last = words[-1]
     before = words[-2] if len(words) > 1 else ""
+    if words[-3:] == ["public", "key", "token"]:
+        return Reading(NONE, "")  # of an assembly: a digest of its public key
+    if last == "login" and before.endswith("sonar"):
+        return Reading(WEAK, "sonar-token")
     if last in _PASSWORDS:
         return Reading(PASSWORD, "password")
     if last == "key" or last == "keys":

@@ -72,6 +72,8 @@ class Sentences:
                 continue  # `token: …` is an assignment
             if noun == b"key" and word_before(text, start) in names.NOT_SECRET_KEYS:
                 continue
+            if noun == b"token" and text[max(0, start - 12) : start].lower().endswith(b"public key "):
+                continue  # of an assembly: a digest
             line_end = text.find(b"\n", end, end + _WINDOW)
             window = text[end : line_end if line_end >= 0 else end + _WINDOW]
             if start and text[start - 1] in b"_.-":  # `login_password V4ult…`: only the next word
@@ -100,13 +102,37 @@ class Sentences:
         quoted = self._quoted.find(window) if password or noun.startswith(_QUOTED_NOUNS) else None
         if quoted is not None and quoted[0][0] == 0:
             content = window[slice(*quoted[1])]
-            if _is_quoted_password(content) if password else shapes.is_password_like(content):
+            spoken = window[: quoted[1][0] - 1].strip(b" \t\"'`").lower() in _SAYS
+            if noun == b"secret" and shapes.is_kubernetes_name(content):
+                return []
+            if (
+                (_is_quoted_password(content) or (spoken and _is_chosen_word(content)))
+                if password
+                else shapes.is_password_like(content)
+            ):
                 return [(*quoted[1], "password" if password else noun.decode("latin-1").split()[0])]
         if noun.startswith(b"seed"):
             phrase = _seed_phrase(window)
             if phrase is not None:
                 return [phrase]
+        if noun == b"secret" and any(shapes.is_kubernetes_name(word.strip(_AROUND_WORD)) for word in window.split(None, 1)[:1]):
+            return []
+        if noun == b"pass" and window.lstrip(b" \t").startswith((b"is ", b"was ", b"ist ")):
+            noun = b"password"
         return _secret_words(noun, window, password)
+
+
+_SAYS = (b"is", b"was", b"lautet", b"to")
+_ABOUT = frozenset(
+    b"required invalid expired incorrect missing wrong empty weak short long blank correct changed disabled enabled hidden"
+    b" optional rejected accepted protected encrypted hashed plaintext unset".split()
+)
+"""What a sentence says about a password: "the password is 'expired'"."""
+
+
+def _is_chosen_word(content: bytes) -> bool:
+    """One word, in quotes after "the password is"."""
+    return content.isalnum() and len(content) >= 6 and content.lower() not in _ABOUT and not is_blank(content)
 
 
 def _is_quoted_password(content: bytes) -> bool:

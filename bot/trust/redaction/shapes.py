@@ -94,6 +94,16 @@ def is_identifier_of_triage(value: bytes) -> bool:
     return bool(_VERSION(value) or _DATE(value) or _POD(value) or is_host(value))
 
 
+_KUBERNETES = _whole(r"[a-z][a-z0-9]{1,30}(?:[-.][a-z0-9]{1,20}){1,9}")
+
+
+def is_kubernetes_name(value: bytes) -> bool:
+    """Words with dashes, perhaps a short hash at the end: `checkout-db-creds-7f8d9c6b`, how Secrets are called."""
+    parts = value.replace(b".", b"-").split(b"-")
+    named = sum(len(part) for part in parts if part.isalpha() and len(part) >= 2 and not is_gibberish(part, 5))
+    return _KUBERNETES(value) and named * 2 >= len(value) - len(parts)
+
+
 def is_host(value: bytes) -> bool:
     """A host name whose labels are words, not generated."""
     if not _HOST(value):

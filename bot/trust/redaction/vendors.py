@@ -15,8 +15,8 @@ from bot.trust.redaction.scan import Engine, compile_pattern
 # (literals one of which stands in the key, kind, format). A literal is looked for first, in one automaton over the text;
 # the format is tried only on the token around it.
 FORMATS: tuple[tuple[str, str, str], ...] = (
-    ("AKIA|ASIA|ABIA|ACCA", "aws-key", r"(?:AKIA|ASIA|ABIA|ACCA)[A-Z2-7]{16}"),
-    ("A3T[A-Z0-9]", "aws-key", r"A3T[A-Z0-9][A-Z2-7]{16}"),
+    ("AKIA|ASIA|ABIA|ACCA", "aws-key", r"(?:AKIA|ASIA|ABIA|ACCA)[A-Z0-9]{16}"),
+    ("A3T[A-Z0-9]", "aws-key", r"A3T[A-Z0-9][A-Z0-9]{16}"),
     ("ABSK", "aws-key", r"ABSK[A-Za-z0-9+/]{80,}={0,2}"),
     ("bedrock-api-key-", "aws-key", r"bedrock-api-key-[A-Za-z0-9+/=]{20,}"),
     ("AIza", "google-key", r"AIza[A-Za-z0-9_\-]{30,}"),
@@ -34,6 +34,7 @@ FORMATS: tuple[tuple[str, str, str], ...] = (
     ("xwfp-", "slack-token", r"xwfp-[A-Za-z0-9\-]{10,}"),
     (r"hooks\.slack\.com/", "slack-webhook", r"hooks\.slack\.com/(?:services|workflows|triggers)/[A-Za-z0-9/_\-]{20,}"),
     (r"api/webhooks/[0-9]", "discord-webhook", r"api/webhooks/[0-9]{15,}(?:/[A-Za-z0-9_\-]{20,})?"),
+    (r"outlook\.office\.com/webhook/", "teams-webhook", r"outlook\.office\.com/webhook/[A-Za-z0-9@/\-]{40,}"),
     (r"\.webhook\.office\.com/", "teams-webhook", r"(?:https?://)?[A-Za-z0-9\-]+\.webhook\.office\.com/webhookb2/[A-Za-z0-9@/\-]{40,}"),
     (r"hooks\.zapier\.com/", "zapier-webhook", r"hooks\.zapier\.com/hooks/catch/[A-Za-z0-9/]{8,}"),
     ("[srp]k_(?:live|test|prod)_", "stripe-key", r"[srp]k_(?:live|test|prod)_[A-Za-z0-9]{10,}"),
@@ -54,7 +55,34 @@ FORMATS: tuple[tuple[str, str, str], ...] = (
     ("ATBB", "atlassian-token", r"ATBB[A-Za-z0-9_=.\-]{16,}"),
     ("-us[0-9]", "mailchimp-key", r"[0-9a-f]{32}-us[0-9]{1,2}"),
     (r"\bkey-", "mailgun-key", r"key-[0-9a-zA-Z]{32}"),
-    (r"\b(?:SK|AC)[0-9a-f]", "twilio-key", r"(?:SK|AC)[0-9a-f]{32}"),
+    (r"\b(?:SK|AC)[0-9a-fA-F]", "twilio-key", r"(?:SK|AC)(?:[0-9a-f]{32}|[0-9A-F]{32})"),
+    (r"[0-9a-f]{8}-[0-9a-f]{8}-[0-9a-f]{8}\b", "mailgun-key", r"[0-9a-f]{32}-[0-9a-f]{8}-[0-9a-f]{8}"),
+    (r"\bLTAI", "alibaba-key", r"LTAI[A-Za-z0-9]{12,}"),
+    (r"\bakab-", "akamai-token", r"akab-[a-z0-9]{16}-[a-z0-9]{16}"),
+    (r"\bhf_", "huggingface-token", r"hf_[A-Za-z0-9]{30,}"),
+    (r"SWMTKN-1-", "docker-swarm-token", r"SWMTKN-1-[a-z0-9]{40,}-[a-z0-9]{20,}"),
+    (r"dckr_oat_", "docker-token", r"dckr_oat_[A-Za-z0-9_\-]{24,}"),
+    (r"\bHRKU-", "heroku-key", r"HRKU-[A-Za-z0-9_\-]{30,}"),
+    (r"(?:NRAL|NRRA|NRAA)\b", "newrelic-key", r"[a-z0-9]{32,40}NR[AR][LA]"),
+    (r"\bS[ACNOUX][A-Z2-7]{20}", "nats-seed", r"S[ACNOUX][A-Z2-7]{56}"),
+    ("TlRMTVNTUA", "ntlm", r"TlRMTVNTUA[A-Za-z0-9+/]{20,}={0,2}"),
+    (r"JQQJ99", "azure-key", r"[A-Za-z0-9]{52}JQQJ99[A-Za-z0-9]{20,}"),
+    (r"AZDO[A-Za-z0-9]{4}\b", "azure-token", r"[A-Za-z0-9]{76}AZDO[A-Za-z0-9]{4}"),
+    (r"\bxkeysib-", "brevo-key", r"xkeysib-[a-f0-9]{40,}-[A-Za-z0-9]{12,}"),
+    (r"_mmk\b", "maxmind-key", r"[A-Za-z0-9]{6}_[A-Za-z0-9]{29}_mmk"),
+    (r"\b1000\.[0-9a-f]{8}", "zoho-token", r"1000\.[0-9a-f]{30,32}\.[0-9a-f]{30,32}"),
+    (r"\b00D[A-Za-z0-9]{12}", "salesforce-token", r"00D[A-Za-z0-9]{12,15}![A-Za-z0-9._]{50,}"),
+    (r"\b[sb]\.(?:CAES|AAAA)", "vault-token", r"[sb]\.(?:CAES|AAAA)[A-Za-z0-9_\-]{40,}"),
+    (r"\b[MNO][A-Za-z0-9]{23,27}\.", "discord-token", r"[MNO][A-Za-z0-9]{23,27}\.[A-Za-z0-9_\-]{6}\.[A-Za-z0-9_\-]{27,}"),
+    (r"\b(?:pub|sub)-c-", "pubnub-key", r"(?:pub|sub)-c-[0-9a-z]{8}-(?:[0-9a-z]{4}-){3}[0-9a-z]{12}"),
+    (r"\b(?:sdk|api|mob)-[0-9a-z]{8}-", "launchdarkly-key", r"(?:sdk|api|mob)-[0-9a-z]{8}-(?:[0-9a-z]{4}-){3}[0-9a-z]{12}"),
+    (r"\bVF\.(?:DM|WS)\.", "voiceflow-key", r"VF\.(?:DM|WS)\.[A-Za-z0-9]{24}\.[A-Za-z0-9]{16}"),
+    (r"tkn\.v1_", "teamwork-token", r"tkn\.v1_[A-Za-z0-9]{50,}={0,2}"),
+    (r"\bBBFF-", "ubidots-token", r"BBFF-[A-Za-z0-9]{24,}"),
+    (r"\bA{21}", "x-token", r"A{21}[A-Za-z0-9%]{60,}"),
+    (r"eyJrIjoi", "grafana-token", r"eyJrIjoi[A-Za-z0-9+/]{40,}={0,2}"),
+    (r"[./]tines\.com/webhook/", "tines-webhook", r"tines\.com/webhook/[0-9a-f]{20,}/[0-9a-f]{20,}"),
+    (r"dnkey-", "defined-key", r"dnkey-[A-Z2-7]{26}-[A-Z2-7]{40,}"),
     ("sq0[a-z]{3}-", "square-token", r"sq0[a-z]{3}-[A-Za-z0-9_\-]{20,}"),
     ("EAAA", "square-token", r"EAAA[A-Za-z0-9_\-+=]{50,}"),
     ("EAA[A-Z]", "facebook-token", r"EAA[A-Z][A-Za-z0-9]{20,}"),
@@ -79,13 +107,13 @@ FORMATS: tuple[tuple[str, str, str], ...] = (
     ("s-s4t2", "intra42-secret", r"s-s4t2(?:ud|af)-[a-f0-9]{40,}"),
     (
         # A dozen more vendors; the kind is not worth a name of its own.
-        r"dckr_pat_|dapi[a-f0-9]|dp\.[a-z]{2,5}\.|\bpul-|lin_(?:api|oauth)_|ntn_|shippo_[lt]|EZ[AT]K|rdme_|tskey-|sgp_|tfp_|ph[xc]_"
-        r"|gsk_|xai-|\bhf_|\br8_|nvapi-|pp[l]?x-|pplx-|pnu_|duffel_[tl]|FLW(?:PUB|SEC)|\blive_|\btest_|fig[dm]a?_|CFPAT[-_]|cfut_|vercel_|vcp_|\brpa_"
+        r"dckr_pat_|PMAT-|tgp_v1_|CLOJARS_|flb_live_|dapi[a-f0-9]|dp\.[a-z]{2,5}\.|\bpul-|lin_(?:api|oauth)_|ntn_|shippo_[lt]|EZ[AT]K|rdme_|tskey-|sgp_|tfp_|ph[xc]_"
+        r"|gsk_|xai-|\br8_|nvapi-|pp[l]?x-|pplx-|pnu_|duffel_[tl]|FLW(?:PUB|SEC)|\blive_|\btest_|fig[dm]a?_|CFPAT[-_]|cfut_|vercel_|vcp_|\brpa_"
         r"|aio_|apify_api_|\bpat[A-Za-z0-9]{14}\.|pat-[a-z]{2}[0-9]-|\boy2|sbp_|\bre_|\bfc-|tvly-|lsv2_|pcsk_|jina_|dt0[a-z][0-9]{2}\."
         r"|PMAK-|rootly_|ptr_|thog-key-|cb_|\bcio|oa2-",
         "key",
-        r"(?:dckr_pat_|dapi[a-f0-9]|dp\.[a-z]{2,5}\.|pul-|lin_(?:api|oauth)_|ntn_|shippo_(?:live|test)_|EZ[AT]K|rdme_|tskey-[a-z]{2,12}-|sgp_|tfp_|ph[xc]_"
-        r"|gsk_|xai-|hf_|r8_|nvapi-|ppl?x-|pnu_|duffel_(?:live|test)_|FLW(?:PUB|SEC)K|live_|test_|fig[dm]a?_|CFPAT[-_]|cfut_|vercel_|vcp_|rpa_"
+        r"(?:dckr_pat_|PMAT-|tgp_v1_|CLOJARS_|flb_live_|dapi[a-f0-9]|dp\.[a-z]{2,5}\.|pul-|lin_(?:api|oauth)_|ntn_|shippo_(?:live|test)_|EZ[AT]K|rdme_|tskey-[a-z]{2,12}-|sgp_|tfp_|ph[xc]_"
+        r"|gsk_|xai-|r8_|nvapi-|ppl?x-|pnu_|duffel_(?:live|test)_|FLW(?:PUB|SEC)K|live_|test_|fig[dm]a?_|CFPAT[-_]|cfut_|vercel_|vcp_|rpa_"
         r"|aio_|apify_api_|pat[A-Za-z0-9]{14}\.|pat-[a-z]{2}[0-9]-|oy2|sbp_|re_|fc-|tvly-|lsv2_|pcsk_|jina_|dt0[a-z][0-9]{2}\."
         r"|PMAK-|rootly_|ptr_|thog-key-|cb_|cio|oa2-)[A-Za-z0-9_\-=+/.~]{16,}",
     ),
@@ -128,7 +156,10 @@ class VendorFormats:
             start = begin + inside[0][0]
             if start and text[start - 1 : start].isalnum() and kind not in _GLUED:
                 continue
-            value = token[slice(*inside[0])].rstrip(b".-")
+            value = token[slice(*inside[0])]
+            if len(right) == _LONGEST and begin + len(token) == start + len(value) == at + _LONGEST:
+                value += _run_on(text, at + _LONGEST)  # all of a longer run, or the next look would find the rest
+            value = value.rstrip(b".-")
             if kind in ("vendor-key", "key") and not _mixed(value):
                 continue
             done = start + len(value)
@@ -148,6 +179,17 @@ class VendorFormats:
 _GLUED = frozenset(("mailchimp-key", "telegram-token"))
 """Kinds that may follow a letter or digit: `/bot<token>`."""
 _HEX = b"0123456789abcdefABCDEF"
+
+
+def _run_on(text: bytes, at: int) -> bytes:
+    """The token bytes that go on at `at`."""
+    end = at
+    while chunk := text[end : end + _LONGEST]:
+        kept = len(chunk) - len(chunk.lstrip(_TOKEN_BYTES))
+        end += kept
+        if kept < len(chunk):
+            break
+    return text[at:end]
 
 
 def _mixed(value: bytes) -> bool:
