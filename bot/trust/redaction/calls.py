@@ -14,10 +14,14 @@ _TEXT = r"(?:\\{1,2}\"([^\"\n\x00\\]{3,})|\"([^\"\n\x00]{3,})|'([^'\n\x00]{3,}))
 _TYPED = r"(?i)" + _NAME + r"\??+[ \t]*+:[ \t]*+&?+[A-Za-z_][A-Za-z0-9_<>.\[\]?]{0,40}[ \t]*+=[ \t]*+" + _TEXT
 """`val dbPassword: String = "…"`, `let token: &str = "…"`, `def f(passwd: str = "…")`."""
 _FALLBACK = (
-    r"(?i)\b(?:get)?env[a-z]*+[A-Za-z.]{0,16}[.(\[][\"']?+" + _NAME + r"[\"']?+[)\]]*+[ \t]*+(?:,|\|\||\?\?|\?:|\bor\b)[ \t]*+"
+    r"(?i)\b(?:get)?env[a-z]*+[A-Za-z.]{0,16}[.(\[][\"']?+"
+    + _NAME
+    + r"[\"']?+[)\]]*+[ \t]*+(?:,|\|\||\?\?|\?:|\bor\b)[ \t]*+"
 ) + _TEXT
 """`os.environ.get("X_TOKEN") or "…"`, `getenv("X_TOKEN", "…")`, `process.env.X_TOKEN || "…"`."""
-_CONSTANT = r"\b((?:[A-Z0-9]{1,16}_){1,4}(?:[A-Z]*(?:PASS|PWD|SECRET|TOKEN|AUTH|KEY|CRED)[A-Z]*+))[ \t]*+,[ \t]*+" + _TEXT
+_CONSTANT = (
+    r"\b((?:[A-Z0-9]{1,16}_){1,4}(?:[A-Z]*(?:PASS|PWD|SECRET|TOKEN|AUTH|KEY|CRED)[A-Z]*+))[ \t]*+,[ \t]*+" + _TEXT
+)
 """`curl_easy_setopt(h, CURLOPT_USERPWD, "…")`."""
 _LAST_OF = (
     r"(?i)\b(?:networkcredential|pscredential|directoryentry|usernamepassword(?:credentials|authentication[a-z]*)"

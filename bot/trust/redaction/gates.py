@@ -79,7 +79,9 @@ class Gates:
 
     def __init__(self, engine: Engine) -> None:
         self._words = compile_pattern(
-            "(?im)" + "|".join((_ASSIGNED, _FLAGGED, _SET, _SPOKEN, _FORMS, calls.GATE, loose.GATE, foreign(FOREIGN_WORDS))), engine
+            "(?im)"
+            + "|".join((_ASSIGNED, _FLAGGED, _SET, _SPOKEN, _FORMS, calls.GATE, loose.GATE, foreign(FOREIGN_WORDS))),
+            engine,
         )
         self._shapes = compile_pattern("|".join((_NUMBERS, LITERALS, _GENERATED, ESCAPED)), engine)
         self._long_block = compile_pattern(_LONG_BLOCK, engine)

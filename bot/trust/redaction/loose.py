@@ -89,6 +89,7 @@ class LooselyNamed:
 
 GATE = (
     # (at least two digits are in any value that is found)
-    _WORD + r"[ \t]*+[ \t:=.\-\"'\n]{1,3}[a-z+/=_.\-]{0,64}[0-9][a-z0-9+/=_.\-]|(?:password|passwort|secret|token|key)\b[^\n\x00:]{0,80}:[ \t]*+\r?$"
+    _WORD
+    + r"[ \t]*+[ \t:=.\-\"'\n]{1,3}[a-z+/=_.\-]{0,64}[0-9][a-z0-9+/=_.\-]|(?:password|passwort|secret|token|key)\b[^\n\x00:]{0,80}:[ \t]*+\r?$"
     r"|334 ugfzc3|/[ \t]*+(?:pw|pwd|pass|passwd|password)\b"
 )

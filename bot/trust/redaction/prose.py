@@ -115,7 +115,9 @@ class Sentences:
             phrase = _seed_phrase(window)
             if phrase is not None:
                 return [phrase]
-        if noun == b"secret" and any(shapes.is_kubernetes_name(word.strip(_AROUND_WORD)) for word in window.split(None, 1)[:1]):
+        if noun == b"secret" and any(
+            shapes.is_kubernetes_name(word.strip(_AROUND_WORD)) for word in window.split(None, 1)[:1]
+        ):
             return []
         if noun == b"pass" and window.lstrip(b" \t").startswith((b"is ", b"was ", b"ist ")):
             noun = b"password"
