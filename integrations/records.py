@@ -181,6 +181,8 @@ class IncidentFields(Record):
     urgency: str | None = None
     priority: str | None = None
     teams: tuple[str, ...] = ()
+    own_channel: str | None = None
+    """The channel that is the incident's own, where the source knows one (Slack's id)."""
     created_at: UtcTime | None = None
 
 

@@ -337,10 +337,16 @@ def buttons(state: CardState) -> tuple[Button, ...]:
         if "catchup" in state.offers and not state.restricted:
             made.append(Button(actions.CATCH_UP, "Catch me up", value))
         if "acknowledge" in state.offers and state.times.acknowledged_at is None and state.phase != "mitigated":
-            source = words.SYSTEM_NAMES.get(state.incident.source, state.incident.source)
-            question = f"Acknowledge {state.incident.id[:100]} in {source[:100]}?"
+            source = words.SYSTEM_NAMES.get(state.incident.source)
+            question = f"Acknowledge {state.incident.id[:100]}{f' in {source}' if source else ''}?"
             made.append(Button(actions.ACKNOWLEDGE, "Acknowledge", value,
                                confirm=("Acknowledge", question, "Acknowledge")))  # fmt: skip
+        if "life" in state.offers and state.times.acknowledged_at is not None:
+            if state.phase != "mitigated":
+                made.append(Button(actions.MITIGATED, "Mitigated", value))
+            if state.incident.source != "pagerduty":
+                question = f"Say that {state.incident.id[:100]} is over?"
+                made.append(Button(actions.RESOLVE, "Resolve", value, confirm=("Resolve", question, "Resolve")))
     if "own_view" in state.offers and (state.hidden or state.restricted):
         number = f" ({state.hidden})" if state.hidden else ""
         made.append(Button(actions.OWN_VIEW, f"{words.SHOW_MINE}{number}", value))

@@ -31,10 +31,10 @@ from bot.types import (
 from integrations.records import Evidence, EvidenceKind, Incident, Record, UtcTime
 
 Phase = Literal["collecting", "facts", "summary", "acknowledged", "mitigated", "resolved", "reopened"]
-Offer = Literal["label", "acknowledge", "own_view", "feedback", "ask", "catchup"]
+Offer = Literal["label", "acknowledge", "own_view", "feedback", "ask", "catchup", "life"]
 """What the buttons of a card offer; only what the running bot can do is named."""
 
-OFFERS: tuple[Offer, ...] = ("label", "acknowledge", "own_view", "feedback")
+OFFERS: tuple[Offer, ...] = ("label", "acknowledge", "own_view", "feedback", "life")
 MAX_SUSPECTS = 10
 MAX_REPLIES = 2
 UNDO_SECONDS = 600

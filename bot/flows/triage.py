@@ -36,6 +36,7 @@ from bot.triage.permit import NOT_FOR_THIS_CHANNEL, Permitted, fallback_incident
 from bot.triage.rank import with_items
 from bot.triage.record import record_triage
 from bot.trust.audience import Audience, AudienceUnknown
+from bot.trust.principals import Principal
 from bot.types import Ranked, Rejected, Released, SourceStatus
 from integrations.records import Incident
 
@@ -81,6 +82,10 @@ class AudienceSource(Protocol):
     """Who reads a channel now (the directory cache)."""
 
     async def audience(self, channel_id: str, deadline_seconds: float = 0.5) -> Audience | AudienceUnknown: ...
+
+    async def placed(self, principal: Principal, channel_id: str, deadline_seconds: float = 0.5) -> Principal:
+        """The principal with the channel's own group, if they read it."""
+        ...
 
 
 class Summariser(Protocol):

@@ -9,6 +9,7 @@ from bot.cards.state import CardState, from_ranked
 from bot.errors import NotPermitted
 from bot.flows.triage import Parts, TriageFlow
 from bot.incidents import topology
+from bot.incidents.regroup import said_in_slack
 from bot.triage.permit import permit, permit_ranked, permit_released
 from bot.trust.audience import Audience, AudienceUnknown, audience_of_person, may_all_read
 from bot.trust.principals import Principal
@@ -45,17 +46,25 @@ class Views:
 
     async def may_see(self, incident: Incident, principal: Principal) -> bool:
         """Whether this person may read the incident itself."""
-        audience = audience_of_person(principal, self._parts.clock.now())
+        audience = audience_of_person(await self._placed(incident, principal), self._parts.clock.now())
         return not isinstance(audience, AudienceUnknown) and may_all_read(
             audience, self._parts.collector.alert_readers(incident)
         )
 
     async def _entitled(self, incident_id: str, principal: Principal) -> tuple[Incident, Audience]:
         incident = await self._parts.book.incident(incident_id)
+        if incident is not None:
+            principal = await self._placed(incident, principal)
         audience = audience_of_person(principal, self._parts.clock.now())
         if incident is None or isinstance(audience, AudienceUnknown) or not await self.may_see(incident, principal):
             raise NotPermitted(f"no incident {incident_id!r} that you may see")
         return incident, audience
+
+    async def _placed(self, incident: Incident, principal: Principal) -> Principal:
+        """What was said in a channel is for whoever reads that channel."""
+        if not said_in_slack(incident.source) or incident.channel is None:
+            return principal
+        return await self._parts.directory.placed(principal, incident.channel)
 
     def _permitted(self, before: Ranked, incident: Incident, audience: Audience) -> Ranked:
         current = before.model_copy(update={"incident": incident.model_copy(update={"on_call": before.on_call})})

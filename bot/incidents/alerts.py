@@ -45,10 +45,11 @@ class Change:
     """At least this severe."""
 
 
-def incident_id_of(workspace_id: str, delivery_key: str) -> str:
-    """An id of our own: `A` and ten characters, the same whenever the same delivery is applied."""
+def incident_id_of(workspace_id: str, delivery_key: str, letter: str = "A") -> str:
+    """An id of our own: a letter (A: alerts, S: said in Slack) and ten characters, the same whenever the same delivery
+    is applied."""
     number = int.from_bytes(hashlib.sha256(f"{workspace_id}\n{delivery_key}".encode()).digest()[:8])
-    return "A" + "".join(_CROCKFORD[(number >> shift) & 31] for shift in range(45, -1, -5))
+    return letter + "".join(_CROCKFORD[(number >> shift) & 31] for shift in range(45, -1, -5))
 
 
 class AlertBatch:

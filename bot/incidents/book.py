@@ -35,7 +35,7 @@ def incident_of(row: Row) -> Incident:
         reopened=row["reopened"],
         teams=tuple(json.loads(row["teams"])),
         on_call=row["on_call"],
-        channel=row["channel"],
+        channel=row["channel"] or row["own_channel"],
     )
 
 

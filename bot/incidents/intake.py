@@ -205,6 +205,9 @@ class Drainer:
             starts = self._write(tx, before, after, row, neighbours)
             if before is None or after["status"] != before["status"]:
                 changes = batch.incident_seen({"merged_into": before and before["merged_into"], **after})
+        elif row["incident_id"] is not None and row["kind"] in TRANSITIONS and row["source"] == "slack":
+            # A person's word about an incident that is known; it says nothing about what the incident is.
+            changes = [Change(row["incident_id"], ((row["kind"], to_time(row["occurred_at"])),))]
         for change in changes:
             starts += self._apply_change(tx, row, change, neighbours, batch, grown)
         return starts
@@ -230,7 +233,8 @@ class Drainer:
         before = self._incident(tx, change.incident_id)
         if before is None and change.opened is None:
             return []
-        self._keep_reports(tx, row, change.incident_id, "integration", change.reports)
+        said_by = json.loads(row["body"]).get("said_by") or "integration"
+        self._keep_reports(tx, row, change.incident_id, said_by, change.reports)
         if before is None and change.opened is not None:
             life = self._life(tx, None, row, change.opened, change.incident_id)
             after = self._merged(None, change.incident_id, change.opened, life, row)

@@ -23,6 +23,11 @@ def owned(source: str) -> bool:
     return source in OWNERS
 
 
+def said_in_slack(source: str) -> bool:
+    """Whether an incident or alert was said in Slack: by a person ("slack"), or in an alert channel ("slack:C…")."""
+    return source == "slack" or source.startswith("slack:")
+
+
 def over_at(tx: Transaction, workspace_id: str, incident_id: str) -> datetime | None:
     """When the last alert of an incident, merged ones included, ended; None while one is open, or without alerts."""
     group = (

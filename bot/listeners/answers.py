@@ -128,6 +128,11 @@ def undone(in_time: bool) -> Answer:
     return said("Taken back." if in_time else "Its ten minutes are over; the suspect stays ruled out.")
 
 
+def channel_in_words(channel: str) -> str:
+    """`in <#C…>` by its id, else by the name that the settings use."""
+    return f"in <#{channel}>" if _CHANNEL.match(channel) else f"in {mrkdwn(channel, 80)}"
+
+
 ACKNOWLEDGED: Mapping[Acknowledged, str] = {
     "acknowledged": "Acknowledged. The card follows.",
     "already": "It was acknowledged before.",

@@ -6,8 +6,10 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from bot.cards import actions
 from bot.cards.actions import ActionValue
+from bot.flows.life import Said
 from bot.listeners import answers
 from bot.listeners.asked import Asked
+from bot.listeners.commands import life
 from bot.listeners.desk import Vote
 from integrations.ports import Answer
 
@@ -36,9 +38,11 @@ async def undo_was_not(asked: Asked, value: ActionValue) -> Answer:
     return answers.undone(await asked.desks.desk.undo_was_not(value.incident_id, asked.user, value.mark))
 
 
-async def acknowledge(asked: Asked, value: ActionValue) -> Answer:
-    outcome = await asked.desks.desk.acknowledge(value.incident_id, asked.user)
-    return answers.said(answers.ACKNOWLEDGED[outcome])
+def _life(said: Said) -> Click:
+    async def work(asked: Asked, value: ActionValue) -> Answer:
+        return await life.say(asked, value.incident_id, said)
+
+    return work
 
 
 async def own_view(asked: Asked, value: ActionValue) -> Answer:
@@ -52,7 +56,9 @@ CLICKS: Mapping[str, Click] = {
     actions.WAS_CHANGE: was_change,
     actions.WAS_NOT: was_not,
     actions.UNDO_WAS_NOT: undo_was_not,
-    actions.ACKNOWLEDGE: acknowledge,
+    actions.ACKNOWLEDGE: _life("acknowledged"),
+    actions.MITIGATED: _life("mitigated"),
+    actions.RESOLVE: _life("resolved"),
     actions.OWN_VIEW: own_view,
 }
 

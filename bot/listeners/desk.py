@@ -14,6 +14,7 @@ from typing import Protocol
 
 from bot.cards.state import CardState
 from bot.flows.desk import Acknowledged, DeskStatus, IncidentLine, Vote
+from bot.flows.life import Declared, Outcome, Said
 from bot.flows.requests import Request
 from integrations.records import Person
 
@@ -68,6 +69,20 @@ class Desk(Protocol):
         ...
 
 
+class Life(Protocol):
+    """The incident source that people are."""
+
+    async def declare(
+        self, by: str, words: str, channel_id: str, request_id: str, *, own_channel: bool = True
+    ) -> Declared | None:
+        """A new incident; None when the words say nothing. NotPermitted for who is no full member."""
+        ...
+
+    async def say(self, incident_id: str, by: str, said: Said, request_id: str) -> Outcome:
+        """One transition by this person's word."""
+        ...
+
+
 class ReaderEvents(Protocol):
     """Slack's events about who reads what."""
 
@@ -108,3 +123,4 @@ class Desks:
 
     requests: Requests
     desk: Desk
+    life: Life

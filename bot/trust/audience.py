@@ -13,7 +13,7 @@ import hashlib
 import heapq
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
 from typing import Literal
@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bot.trust.principals import CHANNEL_PREFIX, Principal, Principals
-from integrations.records import WORLD, Channel, Readers
+from integrations.records import EVERYONE, WORLD, Channel, Readers
 
 PublicRule = Literal["workspace", "members"]
 """`[slack] public_channel_audience`."""
@@ -274,6 +274,15 @@ def audience_of_channel(
         return AudienceUnknown("nobody is known to read this channel")
     distinct = {one: one | {own} for one in set(groups)}
     return Audience.of((distinct[one] for one in groups), principals.now, channel_id=channel.id, notices=notices)
+
+
+def placed(principal: Principal, channel: Channel, members: frozenset[str], public_rule: PublicRule) -> Principal:
+    """The principal with the channel's own group, if they read this channel by the same rules as its audience."""
+    if principal.unknown or not principal.active or principal.bot or channel.pending_share:
+        return principal
+    reads = principal.id in members
+    reads = reads or (not channel.private and public_rule == "workspace" and EVERYONE in principal.groups)
+    return replace(principal, groups=principal.groups | {f"{CHANNEL_PREFIX}{channel.id}"}) if reads else principal
 
 
 def audience_of_person(principal: Principal, established_at: datetime) -> Audience | AudienceUnknown:

@@ -16,7 +16,7 @@ from typing import Any
 
 from bot.clock import Clock
 from bot.store import Store
-from bot.trust.audience import Audience, AudienceUnknown, PublicRule, audience_of_channel
+from bot.trust.audience import Audience, AudienceUnknown, PublicRule, audience_of_channel, placed
 from bot.trust.directory_rows import CHANNEL, GROUPS, PEOPLE, DirectoryRows, Header, Key
 from bot.trust.principals import Answer, EmailGroups, Limits, Principal, Principals, Snapshot, is_fresh
 from integrations.errors import Denied, IntegrationError, Malformed, Unavailable
@@ -111,6 +111,17 @@ class DirectoryCache:
             return Principal.nobody(person_id, f"could not be looked up within {deadline_seconds * 1000:.0f} ms")
         except IntegrationError as failed:
             return Principal.nobody(person_id, f"could not be looked up: {_word(failed)}")
+
+    async def placed(self, principal: Principal, channel_id: str, deadline_seconds: float = 0.5) -> Principal:
+        """The principal with the channel's own group, if they read it; as they are where that cannot be said."""
+        try:
+            async with asyncio.timeout(deadline_seconds):
+                key = self._channel(channel_id)
+                await self._sync((self._people, key, *self._groups))
+                channel, members, _ = await self._members_of(key)
+        except (TimeoutError, IntegrationError):
+            return principal
+        return placed(principal, channel, members, self.public_rule)
 
     async def _audience(self, channel_id: str, deadline_seconds: float) -> Audience | AudienceUnknown:
         key = self._channel(channel_id)

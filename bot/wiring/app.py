@@ -28,6 +28,7 @@ from bot.experiment.watch import CutlineWatch
 from bot.flows.audience import AudienceEvents
 from bot.flows.desk import IncidentDesk
 from bot.flows.engine import Engine, Steps
+from bot.flows.life import IncidentLife
 from bot.flows.refresh import RefreshFlow
 from bot.flows.requests import RequestBook
 from bot.flows.rounds import Rounds
@@ -278,6 +279,7 @@ async def build(settings: Settings, stack: AsyncExitStack, *, checkpoint: Checkp
         weekly=weekly_of(settings, store, clock, outbox, directory, channels, experiments).send_due,
     )
     views = Views(parts, triage)
+    life = IncidentLife(book, clock, routing, directory, views, intake)
     desk = IncidentDesk(
         parts, views, directory, wake=drainer.wake, acknowledger=pagerduty, model=partial(_model_sentence, gateway),
         waiting=outbox.waiting, switch=KillSwitch(store, file.workspace, clock, experiments),
@@ -287,7 +289,7 @@ async def build(settings: Settings, stack: AsyncExitStack, *, checkpoint: Checkp
         settings,
         slack,
         egress,
-        Desks(RequestBook(store, file.workspace, clock), desk),
+        Desks(RequestBook(store, file.workspace, clock), desk, life),
         readers,
         outbox,
         clock,

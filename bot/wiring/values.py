@@ -9,10 +9,12 @@ from datetime import timedelta
 from urllib.parse import urlsplit
 
 from bot.incidents.correlate import Rules
+from bot.incidents.regroup import said_in_slack
 from bot.incidents.routing import Routing, Service
 from bot.settings import Settings, SourceSection
 from bot.triage.collect import Edge
 from bot.trust.admins import Admins
+from bot.trust.principals import CHANNEL_PREFIX
 from integrations.asking import Access, ServiceRule
 from integrations.records import Batch, Incident, Readers, ServiceNames
 
@@ -103,10 +105,21 @@ def admins_of(settings: Settings) -> Admins:
     return Admins(frozenset(settings.file.admins.groups), teams)
 
 
+def slack_access(settings: Settings, channel: str | None) -> Access:
+    """Who may read what was said in a channel: `[sources.slack] readers` where it is set, else whoever reads it."""
+    source = settings.file.sources.get("slack")
+    if source is not None and source.readers is not None:
+        return access_of(settings, source)
+    readers = Readers.of([f"{CHANNEL_PREFIX}{channel}"]) if channel else Readers.nobody()
+    return Access(readers, source.model if source else "allowed", lambda name: service_rule(settings, name))
+
+
 def alert_readers_of(settings: Settings) -> Callable[[Incident], Readers]:
     """Who may read an incident: its source's readers narrowed by its service's."""
 
     def readers(incident: Incident) -> Readers:
+        if said_in_slack(incident.source):
+            return slack_access(settings, incident.channel).of(incident.service)[0]
         return access_of(settings, settings.file.sources.get(incident.source)).of(incident.service)[0]
 
     return readers

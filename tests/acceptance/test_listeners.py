@@ -25,7 +25,7 @@ from demo.slack import APP_TOKEN, BOT_TOKEN, SIGNING_SECRET, LocalSlack, SlackTh
 from integrations.http import Egress, aiohttp_session
 from integrations.ports import Message
 from integrations.slack import SlackPoster, SlackReplies, SlackWeb, verify_signature, web_client
-from tests.support.desk import FakeDesk, FakeReaderEvents, FakeRequests
+from tests.support.desk import FakeDesk, FakeLife, FakeReaderEvents, FakeRequests
 
 CHANNEL, CHANNEL_ID = "#incidents", "C0INCIDENTS"
 PRIYA = "U0PRIYA01"
@@ -50,8 +50,8 @@ class Bot:
         self.poster = SlackPoster(web)
         self.desk, self.readers = FakeDesk(), FakeReaderEvents()
         self.listeners = Listeners(
-            Desks(FakeRequests(), self.desk), SlackReplies(web, session, api_url), self.readers, self.form,
-            SystemClock(), lambda text: text,
+            Desks(FakeRequests(), self.desk, FakeLife(self.desk)), SlackReplies(web, session, api_url), self.readers,
+            self.form, SystemClock(), lambda text: text,
         )  # fmt: skip
         self.app = self.listeners.bolt(self.client)
 

@@ -34,7 +34,7 @@ from integrations.errors import Denied, Unavailable
 from integrations.fixtures import FakeReplies
 from integrations.ports import Answer, Place
 from integrations.slack import SlackReplies, SlackWeb, verify_signature, web_client
-from tests.support.desk import AT, FakeDesk, FakeReaderEvents, FakeRequests
+from tests.support.desk import AT, FakeDesk, FakeLife, FakeReaderEvents, FakeRequests
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 SECRET = "8f742231b10e8888abcd99yyyzzz85a5"
@@ -116,7 +116,7 @@ async def door(slack_web: Any) -> Door:
     def redact(text: str) -> str:
         return text.replace("hunter2", "<secret>")
 
-    listeners = Listeners(Desks(requests, desk), replies, readers, form, ManualClock(AT), redact)
+    listeners = Listeners(Desks(requests, desk, FakeLife(desk)), replies, readers, form, ManualClock(AT), redact)
     return Door(listeners, listeners.bolt(slack_web), desk, replies, readers, requests)
 
 
@@ -245,7 +245,7 @@ async def test_each_button_does_its_one_thing(action_id: str, value: str, call: 
     answered = await door.click(action_id, value)
 
     assert answered.status == 200
-    assert door.desk.calls == [call]
+    assert [one for one in door.desk.calls if one[0] != "say"] == [call]
     assert said in door.said()
     assert door.replies.shown[-1][0] == Place("C0PAYMENTS", "U0PRIYA", "https://hooks.slack.com/actions/T1/1/x")
 
@@ -609,3 +609,39 @@ async def test_every_event_of_the_manifest_is_heard(door: Door) -> None:
         door.readers.heard.clear()
         await door.event({"type": name, "channel": "C1", "user": "U1"})
         assert door.readers.heard, name
+
+
+# --- an incident's life ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "call", "said"),
+    [
+        ("declare orders fail", ("declare", "U0PRIYA", "orders fail", "C0OTHER", "1.2.x"), "Declared `S0000000001`"),
+        ("declare", ("declare", "U0PRIYA", "", "C0OTHER", "1.2.x"), "Say what is wrong"),
+        ("ack P9Z7X3", ("say", "P9Z7X3", "U0PRIYA", "acknowledged"), "Acknowledged. The card follows."),
+        ("ack P8K2Q1", ("acknowledge", "P8K2Q1", "U0PRIYA"), "Acknowledged. The card follows."),
+        ("mitigated P8K2Q1", ("say", "P8K2Q1", "U0PRIYA", "mitigated"), "no longer hurt"),
+        ("resolve P9Z7X3", ("say", "P9Z7X3", "U0PRIYA", "resolved"), "asks for the cause"),
+        ("resolve P8K2Q1", ("say", "P8K2Q1", "U0PRIYA", "resolved"), "resolve it there"),
+    ],
+)  # fmt: skip
+async def test_a_persons_word_about_an_incident_is_passed_on_and_answered(
+    door: Door, text: str, call: tuple[Any, ...], said: str
+) -> None:
+    await door.command(text)
+    assert door.desk.calls[-1] == call
+    assert said in door.said()
+
+
+async def test_who_is_no_member_is_told_that_nothing_was_declared(door: Door) -> None:
+    await door.command("declare all is lost", user="U0MEI")
+    assert "nothing was declared" in door.said()
+
+
+@pytest.mark.parametrize(("action_id", "said"), [(actions.MITIGATED, "no longer hurt"), (actions.RESOLVE, "Resolved")])
+async def test_the_buttons_of_a_life_say_the_same(door: Door, action_id: str, said: str) -> None:
+    value = ActionValue("P9Z7X3", 7, "").encode()
+    await door.click(action_id, value)
+    assert door.desk.calls[-1][:3] == ("say", "P9Z7X3", "U0PRIYA")
+    assert said in door.said()

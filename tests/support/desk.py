@@ -11,6 +11,7 @@ from typing import Any
 from bot.cards.samples import facts
 from bot.cards.state import CardState
 from bot.errors import NotPermitted
+from bot.flows.life import Declared, Outcome, Said
 from bot.flows.requests import Request
 from bot.listeners.desk import Acknowledged, DeskStatus, IncidentLine
 
@@ -93,6 +94,25 @@ class FakeDesk:
             raise self.failing
         if entitled is not None and entitled not in self.may:
             raise NotPermitted("not this one")
+
+
+@dataclass
+class FakeLife:
+    """Knows the same people as the desk; what is of PagerDuty is elsewhere."""
+
+    desk: FakeDesk
+    elsewhere: set[str] = field(default_factory=lambda: {"P8K2Q1"})
+    outcome: Outcome = "said"
+
+    async def declare(
+        self, by: str, words: str, channel_id: str, request_id: str, *, own_channel: bool = True
+    ) -> Declared | None:
+        await self.desk._begin("declare", by, words, channel_id, request_id, entitled=by)
+        return Declared("S0000000001", words, 2, "checkout-api", channel_id) if words else None
+
+    async def say(self, incident_id: str, by: str, said: Said, request_id: str) -> Outcome:
+        await self.desk._begin("say", incident_id, by, said, entitled=by)
+        return "elsewhere" if incident_id in self.elsewhere and said != "mitigated" else self.outcome
 
 
 @dataclass
