@@ -91,7 +91,8 @@ class AnyNames:
         self._exact: dict[str, str] = {}
         self._plain: dict[str, str] = {}
         for one in services:
-            for theirs in (one.name, *one.otel, *one.pagerduty, *one.repositories, *one.kubernetes):
+            known = (one.name, *one.otel, *one.pagerduty, *one.repositories, *one.kubernetes, *one.applications)
+            for theirs in known:
                 self._exact.setdefault(theirs.casefold(), one.name)
             self._plain.setdefault(plain(one.name), one.name)
 

@@ -343,6 +343,12 @@ class ServiceNames:
     repositories: tuple[str, ...] = ()
     kubernetes: tuple[str, ...] = ()
     prometheus: Mapping[str, str] = field(default_factory=dict)
+    applications: tuple[str, ...] = ()
+    """Argo CD's."""
+    flags: tuple[str, ...] = ()
+    """Keys of feature flags, or patterns of them (`checkout-*`)."""
+    logs: Mapping[str, str] = field(default_factory=dict)
+    """Labels (Loki) or fields (Elasticsearch) that select its log lines."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,6 @@
 the webhook that tells of them at once (`door`)."""
 
 from integrations.github.door import github_door
-from integrations.github.source import GitHub, excerpt
+from integrations.github.source import GitHub
 
-__all__ = ["GitHub", "excerpt", "github_door"]
+__all__ = ["GitHub", "github_door"]

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from integrations.asking import Access, Part, ask_parts, patience, within
+from integrations.changes.diff import excerpt
 from integrations.errors import IntegrationError, Malformed
 from integrations.github.inferred import Inferred
 from integrations.http import Api, Egress, client, failure, origin_of, parse_json
@@ -30,18 +31,11 @@ PAGE = 50
 FILES_OF_COMPARE = 300
 """A comparison lists no more files than this, on its first page only."""
 FILES = 50
-EXCERPT = 4000
-EXCERPT_OF_FILE = 1200
 AT_ONCE = 8
 CREDENTIAL = "GITHUB_TOKEN"
 ADDRESS = "GITHUB_API_URL"
 _REPOSITORY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}/[A-Za-z0-9_.-]{1,100}")
 _SHA = re.compile(r"[0-9a-fA-F]{7,64}")
-_SETTINGS = re.compile(
-    r"(\.(ya?ml|toml|json|ini|conf|cfg|env|properties|tf|tfvars|hcl|sql|xml)|Dockerfile|Procfile|\.env[.\w]*)$|"
-    r"(^|/)(config|settings|deploy|charts?|k8s|helm|migrations?)/",
-    re.IGNORECASE,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,27 +279,6 @@ def _production(listed: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
 
 def _is_production(deployment: Mapping[str, Any]) -> bool:
     return text(deployment.get("environment"), 100).lower() in ("production", "prod")
-
-
-def excerpt(files: Sequence[Mapping[str, Any]]) -> str:
-    """What a comparison changed, in at most 4,000 characters: settings first, only the lines that changed."""
-    ordered = sorted(files, key=lambda one: not _SETTINGS.search(text(one.get("filename"), 300)))
-    blocks: list[str] = []
-    left = EXCERPT
-    for one in ordered:
-        name, patch = text(one.get("filename"), 300), text(one.get("patch"), 100_000)
-        if not name:
-            continue
-        lines = [line for line in patch.splitlines() if line[:1] in "+-" and line[:3] not in ("+++", "---")]
-        changed = "\n".join(line[:300] for line in lines)[:EXCERPT_OF_FILE]
-        before = text(one.get("previous_filename"), 300)
-        what = text(one.get("status"), 20) or "changed"
-        block = f"{name} ({what}{f' from {before}' if before else ''})" + (f"\n{changed}" if changed else "")
-        if len(block) + 1 > left:
-            break
-        left -= len(block) + 1
-        blocks.append(block)
-    return "\n".join(blocks)
 
 
 def _subject(seen: Mapping[str, Any], sha: str) -> str:

@@ -12,8 +12,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from integrations.changes.diff import excerpt
 from integrations.errors import Denied, IntegrationError, Malformed, NotIncluded, Unavailable
-from integrations.github import GitHub, excerpt
+from integrations.github import GitHub
 from integrations.http import Egress
 from integrations.ports import Source
 from integrations.records import Readers, ServiceNames
