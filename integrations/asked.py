@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -12,7 +13,6 @@ from itertools import pairwise
 from typing import Any, TypeVar
 
 from integrations.asking import Access, Names, Part, ask_parts, patience
-from integrations.errors import Denied
 from integrations.http import Api, Egress, client
 from integrations.records import Batch, Findings, LogRecord, ModelUse, Question, Readers, Span, Window
 
@@ -20,7 +20,7 @@ T = TypeVar("T")
 Record = TypeVar("Record", Span, LogRecord)
 
 
-class Asked:
+class Asked(ABC):
     """What sources of one HTTP API are made of: a client behind the allow-list, a token, so many requests at once.
 
     `link_url` is the address that people open, if it is another than `url`. A subclass sets `kind` and, where the
@@ -58,15 +58,17 @@ class Asked:
             answer_limit_bytes=egress.answer_limit_bytes,
         )
 
+    @abstractmethod
+    async def fetch(self, question: Question) -> Findings:
+        """Raises Unavailable, Denied or Malformed when nothing could be read."""
+
     def authorization(self, token: str) -> dict[str, str]:
         return {"Authorization": f"Bearer {token}"}
 
     async def aclose(self) -> None:
         await self._api.aclose()
 
-    async def ask(
-        self, parse: Callable[..., T], path: str, params: Any = None, *arguments: Any, body: Any = None
-    ) -> T:
+    async def ask(self, parse: Callable[..., T], path: str, params: Any = None, *arguments: Any, body: Any = None) -> T:
         """`parse(name, body, *arguments)` of a 2xx answer. Raises Unavailable, Denied or Malformed.
 
         `parse` is a pure function at the top of its module, so that it may run anywhere: thousands of lines are

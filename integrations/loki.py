@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import quote
 
 from integrations import logs
-from integrations.asked import Asked, in_words, loosely, quoted, sliced
+from integrations.asked import Asked, loosely, quoted, sliced
 from integrations.asking import Part
 from integrations.errors import IntegrationError, Malformed
 from integrations.http import parse_json

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from integrations.asked import Asked, edges_of, in_words, loosely, quoted, renamed, sliced
-from integrations.asking import Names, Part
+from integrations.asking import Names, Part, patience
 from integrations.errors import Denied, IntegrationError, Malformed, Unavailable
 from integrations.http import parse_json
 from integrations.otlp import spans_of
@@ -60,7 +60,7 @@ class Tempo(Asked):
     async def fetch(self, question: Question) -> Findings:
         """Raises Unavailable, Denied or Malformed when nothing could be read."""
         names = Names(question.services, "otel")
-        until = asyncio.get_running_loop().time() + 0.85 * self.deadline_seconds
+        until = asyncio.get_running_loop().time() + 0.85 * patience(self, question)
         parts = [Part("traces", self._window(question, names, until))]
         for at, window in enumerate(question.baselines if question.services else ()):
             back = in_words(question.window.start - window.start)

@@ -8,7 +8,10 @@ from urllib.parse import urlsplit
 from bot.settings.environment import Secrets
 from bot.settings.sections import File
 
-ALLOWED_BY_KIND = {"github": ("repositories",), "cloudwatch_sns": ("topics",)}
+ALLOWED_BY_KIND = {
+    "github": ("repositories",), "cloudwatch_sns": ("topics",), "elasticsearch": ("indices",),
+    "opensearch": ("indices",), "otlp": ("paths",),
+}  # fmt: skip
 """Which lists of `allow` each kind of source obeys; any other list would be read and ignored, so it is refused."""
 
 

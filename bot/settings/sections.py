@@ -113,6 +113,9 @@ class ServiceSection(Section):
     repositories: Groups = ()
     kubernetes: Groups = ()
     prometheus: dict[str, str] = Field(default_factory=dict)
+    applications: Groups = ()
+    flags: Groups = ()
+    logs: dict[str, str] = Field(default_factory=dict)
     team: str | None = None
     channel: ChannelName | None = None
     readers: Groups | None = None

@@ -20,6 +20,10 @@ from integrations.http import origin_of
 ASKED_OF = {
     "github": "names of the repositories of your services, and times: for commits, deployments and pull requests",
     "jaeger": "names of your services, and times: for traces",
+    "tempo": "names of your services, and times: for traces",
+    "loki": "queries with the names and labels of your services, and times: for log lines",
+    "elasticsearch": "names of your services and of the indices in `allow`, and times: for log lines",
+    "opensearch": "names of your services and of the indices in `allow`, and times: for log lines",
     "prometheus": "queries with the names and labels of your services, and times",
 }
 """What a source of this kind is sent, that is: asked. Any other kind is asked by services and times too."""

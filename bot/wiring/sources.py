@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from contextlib import AsyncExitStack
 
 from bot.clock import Clock
@@ -11,7 +10,8 @@ from bot.errors import ConfigurationError
 from bot.incidents.alert_source import StoredAlerts
 from bot.settings import Settings, SourceSection
 from bot.store import Store
-from bot.wiring.values import access_of
+from bot.wiring.asked import ASKED, Maker
+from bot.wiring.values import access_of, token_of
 from integrations.alerts.doors import SENDERS
 from integrations.asking import Access
 from integrations.github import GitHub
@@ -92,18 +92,11 @@ def sources_of(settings: Settings, egress: Egress, stack: AsyncExitStack, pagerd
     return made
 
 
-def _token(settings: Settings, name: str, kind: str) -> str | None:
-    """`SITREP_SOURCE_<NAME>_TOKEN` of this source, else the system's."""
-    own = settings.secrets.source_tokens.get(name.lower().replace("-", "_"))
-    found = own or settings.secrets.system_tokens.get(kind)
-    return found.get_secret_value() if found else None
-
-
 def _jaeger(settings: Settings, name: str, source: SourceSection, egress: Egress, stack: AsyncExitStack) -> Source:
     if source.url is None:
         raise ConfigurationError([f"[sources.{name}] needs url, the address of Jaeger's query service"])
     made = Jaeger(
-        name=name, url=source.url, link_url=source.link_url, token=_token(settings, name, "jaeger"), egress=egress,
+        name=name, url=source.url, link_url=source.link_url, token=token_of(settings, name, "jaeger"), egress=egress,
         access=access_of(settings, source), deadline_seconds=source.deadline_seconds,
     )  # fmt: skip
     stack.push_async_callback(made.aclose)
@@ -114,7 +107,8 @@ def _prometheus(settings: Settings, name: str, source: SourceSection, egress: Eg
     if source.url is None:
         raise ConfigurationError([f"[sources.{name}] needs url, the address of Prometheus"])
     made = Prometheus(
-        name=name, url=source.url, link_url=source.link_url, token=_token(settings, name, "prometheus"), egress=egress,
+        name=name, url=source.url, link_url=source.link_url, egress=egress,
+        token=token_of(settings, name, "prometheus"),
         access=access_of(settings, source), deadline_seconds=source.deadline_seconds, queries=source.queries,
     )  # fmt: skip
     stack.push_async_callback(made.aclose)
@@ -123,7 +117,7 @@ def _prometheus(settings: Settings, name: str, source: SourceSection, egress: Eg
 
 def _github(settings: Settings, name: str, source: SourceSection, egress: Egress, stack: AsyncExitStack) -> Source:
     made = GitHub(
-        name=name, url=source.url or settings.secrets.github_api_url, token=_token(settings, name, "github"),
+        name=name, url=source.url or settings.secrets.github_api_url, token=token_of(settings, name, "github"),
         egress=egress, access=access_of(settings, source), deadline_seconds=source.deadline_seconds,
         repositories=source.allow.repositories,
     )  # fmt: skip
@@ -131,7 +125,4 @@ def _github(settings: Settings, name: str, source: SourceSection, egress: Egress
     return made
 
 
-_Maker = Callable[[Settings, str, SourceSection, Egress, AsyncExitStack], Source]
-
-
-_MAKERS: dict[str, _Maker] = {"github": _github, "jaeger": _jaeger, "prometheus": _prometheus}
+_MAKERS: dict[str, Maker] = {"github": _github, "jaeger": _jaeger, "prometheus": _prometheus, **ASKED}

@@ -78,7 +78,17 @@ def channels_of(settings: Settings) -> list[str]:
 def service_names(settings: Settings) -> dict[str, ServiceNames]:
     """What each system calls each service."""
     return {
-        name: ServiceNames(name, one.otel, one.pagerduty, one.repositories, one.kubernetes, one.prometheus)
+        name: ServiceNames(
+            name,
+            otel=one.otel,
+            pagerduty=one.pagerduty,
+            repositories=one.repositories,
+            kubernetes=one.kubernetes,
+            prometheus=one.prometheus,
+            applications=one.applications,
+            flags=one.flags,
+            logs=one.logs,
+        )
         for name, one in settings.file.services.items()
     }
 
@@ -112,6 +122,13 @@ def slack_access(settings: Settings, channel: str | None) -> Access:
         return access_of(settings, source)
     readers = Readers.of([f"{CHANNEL_PREFIX}{channel}"]) if channel else Readers.nobody()
     return Access(readers, source.model if source else "allowed", lambda name: service_rule(settings, name))
+
+
+def token_of(settings: Settings, name: str, kind: str) -> str | None:
+    """`SITREP_SOURCE_<NAME>_TOKEN` of a source, else the token of its system."""
+    own = settings.secrets.source_tokens.get(name.lower().replace("-", "_"))
+    found = own or settings.secrets.system_tokens.get(kind)
+    return found.get_secret_value() if found else None
 
 
 def alert_readers_of(settings: Settings) -> Callable[[Incident], Readers]:

@@ -13,7 +13,7 @@ from integrations.alerts.doors import SENDERS
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 OURS = {
-    "alerts", "asked", "asking", "bundle", "errors", "fixtures", "http", "otlp", "ports", "reading", "records",
+    "alerts", "asked", "asking", "bundle", "errors", "fixtures", "http", "logs", "otlp", "ports", "reading", "records",
 }  # fmt: skip
 """What lies in `integrations/` and is no outside system."""
 WITHOUT_CASSETTE = {"slack", "openai", "collector"}
@@ -43,6 +43,8 @@ def test_the_wiring_builds_it(name):
 
 @pytest.mark.parametrize("name", modules())
 def test_its_variables_are_read_by_the_settings(name):
+    if rows()[name][1] == "none":
+        return
     variables = re.findall(r"`([A-Z][A-Z0-9_]+)`", rows()[name][1])
     assert variables, f"the row of {name} names no variable"
     known = {field.upper() for field in Secrets.model_fields}
