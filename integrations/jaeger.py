@@ -17,7 +17,7 @@ from typing import Any
 from integrations.asking import Access, Names, Part, ask_parts, patience
 from integrations.errors import IntegrationError, Unavailable
 from integrations.http import Api, Egress, client, parse_json
-from integrations.reading import mapping, objects, text, whole
+from integrations.reading import mapping, objects, strings, text, whole
 from integrations.records import (
     Baseline,
     Batch,
@@ -36,6 +36,7 @@ SERVICES_ASKED = 3
 CUTS = (timedelta(minutes=6), timedelta(minutes=2), timedelta(0))
 """Where the incident's window is cut, before the trigger: some storages answer the newest traces first, so that one
 query over a busy window would see only its last seconds; and the last minutes before the alert say most."""
+SERVICES_LISTED = 500
 TRACES = 100
 """Traces of one query."""
 SPANS = 60_000
@@ -134,6 +135,12 @@ class Jaeger:
             parts.append(Part(f"traces {back} before", self._baseline(question, baseline, slices, names, until)))
         parts.append(Part("dependencies", self._dependencies(question, names)))
         return await ask_parts(self.name, parts, 0.95 * patience(self, question))
+
+    async def services(self) -> tuple[list[tuple[str, str]], bool]:
+        """Every service that has sent spans, by its OpenTelemetry name."""
+        data, _ = _enveloped(self.name, await self._api.json("api/services", {}))
+        names = sorted(set(strings(data)))
+        return [(name, name) for name in names[:SERVICES_LISTED]], len(names) > SERVICES_LISTED
 
     async def _window(self, question: Question, names: Names, until: float) -> Findings:
         triggered_at = question.incident.triggered_at

@@ -34,6 +34,16 @@ class Source(Protocol):
         ...
 
 
+@runtime_checkable
+class ServiceLister(Protocol):
+    """A system that can name the services that it knows."""
+
+    async def services(self) -> tuple[list[tuple[str, str]], bool]:
+        """What the system calls each (as settings write it) and a name for people, which may be the same; and whether
+        there are more. Raises Unavailable, Denied or Malformed."""
+        ...
+
+
 class SignalDoor(Protocol):
     """A webhook's sender: what it signs and what it says. Pure: no I/O, so that the door stays fast."""
 

@@ -28,6 +28,7 @@ BEFORE = timedelta(minutes=60)
 POINTS = 500
 """Points of one series; Prometheus refuses more than 11,000."""
 SHORTEST_STEP_SECONDS = 15
+SERVICES_LISTED = 500
 SERIES = 20
 """Series of one query that are kept, the first by label."""
 SERVICES_ASKED = 5
@@ -159,6 +160,12 @@ class Prometheus:
             for at, service in enumerate(services)
         ]
         return await ask_parts(self.name, parts, 0.95 * patience(self, question))
+
+    async def services(self) -> tuple[list[tuple[str, str]], bool]:
+        """Every `job` label."""
+        data, _ = self._data(await self._json("api/v1/label/job/values", {}))
+        names = sorted(set(strings(data)))
+        return [(name, name) for name in names[:SERVICES_LISTED]], len(names) > SERVICES_LISTED
 
     async def _service(self, service: ServiceNames, question: Question, *, first: bool) -> Findings:
         selector, known = await self._discover(service, question)

@@ -17,6 +17,7 @@ from bot.errors import SitrepError
 COMMANDS: dict[str, tuple[str, str]] = {
     # name: (module with a click command named `command`, one line for --help)
     "init": ("bot.cli.init", "write the first sitrep.toml, asking for what it needs"),
+    "services": ("bot.cli.services", "propose [services] from what each system calls them"),
     "serve": ("bot.cli.serve", "run everything: webhooks, Slack, triages"),
     "report": ("bot.cli.report", "the weekly report: how long incidents took, per arm"),
     "replay": ("bot.cli.replay", "run a recorded incident offline and draw its card"),

@@ -6,8 +6,11 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from bot.errors import ConfigurationError
+from bot.wiring.sources import known_kinds
+
 
 @dataclass(frozen=True, slots=True)
 class Answers:
@@ -23,7 +26,7 @@ class Answers:
     repositories: str
     sources: tuple[str, ...]
     model: str
-    secret_form: str
+    form_of_secrets: str
 
 
 def local_timezone() -> str:
@@ -33,7 +36,9 @@ def local_timezone() -> str:
         name = str(zone.resolve()).partition("zoneinfo/")[2]
     except OSError:
         return "UTC"
-    return name if name and not name.startswith(("posix", "right")) else "UTC"
+    if name in ("Etc/UTC", "Etc/UCT", "Universal", "Zulu") or name.startswith(("posix", "right")):
+        return "UTC"
+    return name or "UTC"
 
 
 def settings(answers: Answers) -> str:
@@ -45,52 +50,60 @@ def _lines(a: Answers) -> Iterator[str]:
     yield "# Sitrep's settings. Every key with its default and a comment: sitrep.example.toml, docs/configuration.md."
     yield "# No secret belongs here: tokens come from the environment (.env.example)."
     yield ""
-    yield f"timezone = {_text(a.timezone)}            # weeks and quiet hours of reports"
+    yield _said(f"timezone = {_text(a.timezone)}", "weeks and quiet hours of reports")
     if a.shadow_channel:
-        yield 'mode = "shadow"                # everything runs, posts go to shadow_channel alone, nothing is counted;'
-        yield '                               # make it "live" when the cards convince you'
+        yield _said('mode = "shadow"', "everything runs, posts go to shadow_channel alone, nothing is counted;")
+        yield _said("", 'make it "live" when the cards convince you')
     else:
         yield 'mode = "live"'
     yield ""
     yield "[slack]"
-    yield f"channel = {_text(a.channel)}       # where a card goes when neither incident, service nor route says"
+    yield _said(f"channel = {_text(a.channel)}", "where a card goes when neither incident, service nor route says")
     if a.shadow_channel:
         yield f"shadow_channel = {_text(a.shadow_channel)}"
-    yield f"mode = {_text(a.slack_mode)}                # socket: no public address; http: signed requests at /slack/events"
+    yield _said(f"mode = {_text(a.slack_mode)}", "socket: no public address; http: signed requests at /slack/events")
+    yield from _pagerduty(a)
     yield ""
-    readers = _list(a.readers)
-    if a.pagerduty != "none":
-        yield "[pagerduty]"
-        yield f"intake = {_text(a.pagerduty)}             # webhook: /webhooks/pagerduty; poll: asked every 10 s"
-        yield ""
-        yield "[sources.pagerduty]            # who may read alerts; a card shows an item only if all its readers may see it"
-        yield f"readers = {readers}"
-        yield ""
     yield "[triage]"
-    yield 'when = { severity = "<= 3" }   # which incidents get a card'
+    yield _said('when = { severity = "<= 3" }', "which incidents get a card")
     if a.admins:
         yield ""
-        yield "[admins]                       # may pause, resume, merge, split, override; Slack user groups or [groups]"
+        yield _said("[admins]", "may pause, resume, merge, split, override; Slack user groups or [groups]")
         yield f"groups = {_list(a.admins)}"
     if a.repositories:
         yield ""
-        yield "[sources.github]               # deployments, merges, releases"
-        yield f"readers = {readers}"
+        yield _said("[sources.github]", "deployments, merges, releases")
+        yield f"readers = {_list(a.readers)}"
         yield f"allow = {{ repositories = {_list(a.repositories)} }}"
     for given in a.sources:
-        kind, url = _source(given)
+        kind, url = source_of(given)
         yield ""
-        yield f"[sources.{_key(kind)}]"
+        yield f"[sources.{kind}]"
         yield f"url = {_text(url)}"
-        yield f"readers = {readers}"
+        yield f"readers = {_list(a.readers)}"
     yield ""
-    yield "# One section a service: what each system calls it. `sitrep services import` proposes them. Who may read what is"
-    yield "# about a service can be narrowed there, never widened."
+    yield "# One section a service: what each system calls it. `sitrep services import` proposes them."
+    yield "# Who may read what is about a service can be narrowed there, never widened."
     yield '# [services."checkout-api"]'
     yield '# pagerduty = ["PSVC123"]'
     yield '# otel = ["checkout"]'
     yield '# repositories = ["acme/checkout"]'
     yield '# channel = "#payments"'
+
+
+def _pagerduty(a: Answers) -> Iterator[str]:
+    if a.pagerduty == "none":
+        return
+    yield ""
+    yield "[pagerduty]"
+    yield _said(f"intake = {_text(a.pagerduty)}", "webhook: /webhooks/pagerduty; poll: asked every 10 s")
+    yield ""
+    yield _said("[sources.pagerduty]", "who may read alerts; a card shows what all of its readers may see")
+    yield f"readers = {_list(a.readers)}"
+
+
+def _said(setting: str, comment: str) -> str:
+    return f"{setting:<34} # {comment}"
 
 
 def problems(toml: str) -> list[str]:
@@ -115,10 +128,10 @@ def environment(answers: Answers) -> str:
         "environment": "Copy to .env, fill in, keep it out of version control: set -a; . ./.env; set +a",
         "file": "Each variable names a file that holds the secret (a mounted secret of the container, mode 0600).",
         "command": "Replace `secret-manager read …` by yours (op read, vault kv get, gopass show); then: . ./.env",
-    }[answers.secret_form]
+    }[answers.form_of_secrets]
     lines = [f"# Secrets of Sitrep, and nothing else. {explained}", ""]
     for name, comment in _wanted(answers):
-        lines += [f"# {comment}", _secret(name, answers.secret_form), ""]
+        lines += [f"# {comment}", _secret(name, answers.form_of_secrets), ""]
     return "\n".join(lines)
 
 
@@ -129,18 +142,27 @@ def _wanted(a: Answers) -> Iterator[tuple[str, str]]:
     else:
         yield "SLACK_SIGNING_SECRETS", "Basic Information → Signing Secret"
     if a.pagerduty != "none":
-        yield "PAGERDUTY_API_TOKEN", "Integrations → API Access Keys; read-only will do, notes and acknowledging need more"
+        yield (
+            "PAGERDUTY_API_TOKEN",
+            "Integrations → API Access Keys; read-only will do, notes and acknowledging need more",
+        )
     if a.pagerduty == "webhook":
         yield "PAGERDUTY_WEBHOOK_SECRETS", "shown once when the V3 webhook subscription is made"
     if a.repositories:
         yield "GITHUB_TOKEN", "fine-grained, read-only: contents, deployments, pull requests of those repositories"
     for given in a.sources:
-        kind, _ = _source(given)
-        yield f"SITREP_SOURCE_{kind.upper().replace('-', '_')}_TOKEN", f"of {kind}, where it wants one; else leave it out"
+        kind, _ = source_of(given)
+        yield (
+            f"SITREP_SOURCE_{kind.upper().replace('-', '_')}_TOKEN",
+            f"of {kind}, where it wants one; else leave it out",
+        )
     if a.model == "hosted":
         yield "OPENAI_API_KEY", "the model endpoint's key; SITREP_MODEL names the pin of models.toml, else its default"
     if a.model == "own":
-        yield "SITREP_MODEL_URL", "no secret: the base address of your OpenAI-compatible server; SITREP_MODEL names its pin"
+        yield (
+            "SITREP_MODEL_URL",
+            "no secret: the base address of your OpenAI-compatible server; SITREP_MODEL names its pin",
+        )
 
 
 def _secret(name: str, form: str) -> str:
@@ -156,7 +178,7 @@ def next_steps(a: Answers) -> list[str]:
     invited = a.shadow_channel or a.channel
     steps = [
         "make the Slack app: api.slack.com/apps → From a manifest → paste docs/slack/manifest.yaml; install it",
-        f"fill in the secrets ({'.env.example says which' if a.secret_form != 'command' else '.env.example shows how'})",
+        "fill in the secrets that .env.example names",
         f"create {invited} and invite the app: /invite @sitrep",
         "sitrep doctor: says what is still missing",
     ]
@@ -165,10 +187,18 @@ def next_steps(a: Answers) -> list[str]:
     return [*steps, "sitrep triage --sample: a marked sample card in the channel", "sitrep serve"]
 
 
-def _source(given: str) -> tuple[str, str]:
+def source_of(given: str) -> tuple[str, str]:
+    """Kind and address of `kind=url`. Raises ConfigurationError, for an address that carries a password too."""
     kind, separator, url = given.partition("=")
     if not separator or not kind.strip() or not url.strip():
         raise ConfigurationError([f"--source {given!r} is not kind=url, such as jaeger=http://jaeger:16686"])
+    if "@" in urlsplit(url.strip()).netloc:
+        raise ConfigurationError(
+            [f"--source {kind}: the address holds a user or password; give the token by environment"]
+        )
+    known = known_kinds()
+    if kind.strip() not in known:
+        raise ConfigurationError([f"--source {kind!r}: no such kind; known: {', '.join(known)}"])
     return kind.strip(), url.strip()
 
 
@@ -177,10 +207,6 @@ def _text(value: str) -> str:
     if not value.isprintable():
         raise ConfigurationError([f"{value!r} holds characters that cannot be shown"])
     return json.dumps(value, ensure_ascii=False)
-
-
-def _key(name: str) -> str:
-    return name if name.replace("-", "").replace("_", "").isalnum() and name.isascii() else _text(name)
 
 
 def _list(value: str) -> str:

@@ -19,7 +19,7 @@ CONFIG, ENVIRONMENT = "sitrep.toml", ".env.example"
 
 
 @click.command("init")
-@click.option("--dir", "folder", type=click.Path(path_type=Path, file_okay=False), default=Path("."), metavar="DIR",
+@click.option("--dir", "folder", type=click.Path(path_type=Path, file_okay=False), default=Path(), metavar="DIR",
               help="Where to write; default: here.")  # fmt: skip
 @click.option("--yes", is_flag=True, help="Ask nothing: what is not given takes its default.")
 @click.option("--channel", help="Where cards go when nothing else says: #incidents.")
@@ -29,23 +29,25 @@ CONFIG, ENVIRONMENT = "sitrep.toml", ".env.example"
 @click.option("--pagerduty", type=click.Choice(["webhook", "poll", "none"]), help="How incidents come in.")
 @click.option("--readers", help="Groups that may read what sources say, with commas; 'everyone': all full members.")
 @click.option("--admins", help="Groups that may pause, merge, split, override, with commas.")
-@click.option("--github", "repositories", help="Repositories whose changes are read: acme/checkout,acme/web; '' for none.")
+@click.option(
+    "--github", "repositories", help="Repositories whose changes are read: acme/checkout,acme/web; '' for none."
+)
 @click.option("--source", "sources", multiple=True, metavar="KIND=URL",
               help="A system to ask: jaeger=http://jaeger:16686; may be repeated.")  # fmt: skip
 @click.option("--model", type=click.Choice(["none", "hosted", "own"]), help="Summaries by a language model.")
-@click.option("--secrets", "secret_form", type=click.Choice(["environment", "file", "command"]),
+@click.option("--secrets", "form_of_secrets", type=click.Choice(["environment", "file", "command"]),
               help="How .env.example shows that secrets come in.")  # fmt: skip
 def command(folder: Path, yes: bool, sources: tuple[str, ...], **given: str | None) -> None:
     """Write sitrep.toml and .env.example into a folder that has none. No secret is asked for, and none is written.
 
-    `sitrep check` then says what is still wrong, `sitrep doctor` what is still missing. Exit 1: a file is there already.
+    `sitrep check` then says what is still wrong, `sitrep doctor` what is missing. Exit 1: a file is there already.
     """
     from bot.cli import first_file
 
     for name in (CONFIG, ENVIRONMENT):
         if (folder / name).exists():
             raise SitrepError(f"{folder / name} is there already and is not touched; move it away, or use --dir")
-    ask = _Asker(given, silent=yes or not sys.stdin.isatty())
+    ask = _Asker(given, silent=yes or not _can_answer())
     answers = _answers(ask, sources)
     toml = first_file.settings(answers)
     problems = first_file.problems(toml)
@@ -56,6 +58,10 @@ def command(folder: Path, yes: bool, sources: tuple[str, ...], **given: str | No
     _write(folder / ENVIRONMENT, first_file.environment(answers))
     click.echo(f"wrote {folder / CONFIG} and {folder / ENVIRONMENT}. Next:")
     click.echo("\n".join(f"  {number}. {step}" for number, step in enumerate(first_file.next_steps(answers), start=1)))
+
+
+def _can_answer() -> bool:
+    return sys.stdin.isatty()
 
 
 def _write(path: Path, text: str) -> None:
@@ -74,7 +80,7 @@ def _answers(ask: _Asker, sources: tuple[str, ...]) -> Answers:
     return Answers(
         channel=ask("channel", "Which channel gets a card when nothing else says?", "#incidents"),
         shadow_channel=ask(
-            "shadow_channel", "A private channel for a silent first week (everything runs, posts go there alone; empty: none)",
+            "shadow_channel", "A private channel for a silent first week, where all posts go (empty: none)",
             "#sitrep-shadow",
         ),
         timezone=ask("timezone", "Time zone of the weekly report", local_timezone()),
@@ -83,9 +89,10 @@ def _answers(ask: _Asker, sources: tuple[str, ...]) -> Answers:
         readers=ask("readers", "Groups that may read what the sources say (everyone: all full members)", "everyone"),
         admins=ask("admins", "Groups that may pause, merge, split, override (empty: nobody)", ""),
         repositories=ask("repositories", "GitHub repositories to read changes from, with commas (empty: none)", ""),
-        sources=sources or tuple(ask.many("A system to ask for traces, metrics, logs, as kind=url (empty: no more)")),
+        sources=tuple(ask.checked(one.strip(), "source") for one in sources)
+        or tuple(ask.many("A system to ask for traces, metrics, logs, as kind=url (empty: no more)")),
         model=ask("model", "Summaries by a model: none, hosted (OpenAI) or own (an OpenAI-compatible address)", "none"),
-        secret_form=ask("secret_form", "Secrets come from: environment, file or command (a secret manager)", "environment"),
+        form_of_secrets=ask("form_of_secrets", "Secrets come from: environment, file or command", "environment"),
     )  # fmt: skip
 
 
@@ -114,8 +121,8 @@ class _Asker:
     def checked(self, value: str, name: str) -> str:
         if self._holds_secret(value):
             raise ConfigurationError(
-                [f"--{name.replace('_', '-')} holds what looks like a secret; secrets belong into the environment, never "
-                 "into sitrep.toml"]
+                [f"--{name.replace('_', '-')} holds what looks like a secret; secrets come from the environment, "
+                 "and are never written into sitrep.toml"]
             )  # fmt: skip
         return value
 

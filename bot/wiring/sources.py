@@ -27,6 +27,11 @@ SENDING = ("pagerduty", "slack", "generic", "cloudwatch_sns", "changes", *SENDER
 """Kinds that send, and are not asked."""
 
 
+def known_kinds() -> list[str]:
+    """Every kind of source that can be asked."""
+    return sorted(_MAKERS)
+
+
 def stored_alerts(settings: Settings, store: Store, clock: Clock) -> list[Source]:
     """The alerts that came by webhook, as evidence of their incident; where a door for them is open."""
     senders = [one for one in (*SENDERS, "generic") if one in settings.secrets.system_webhook_secrets]

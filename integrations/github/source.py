@@ -27,6 +27,7 @@ CHANGES = 6
 """Changes of one repository that are looked at, the newest."""
 LOOKED_BACK = 4
 """Deployments before it that may be its base: the first of them that succeeded is."""
+SERVICES_LISTED = 100
 PAGE = 50
 FILES_OF_COMPARE = 300
 """A comparison lists no more files than this, on its first page only."""
@@ -111,6 +112,15 @@ class GitHub:
         ]
         found = await ask_parts(self.name, parts, 0.95 * patience(self, question))
         return Findings(changes=found.changes, notes=(*notes, *found.notes))
+
+    async def services(self) -> tuple[list[tuple[str, str]], bool]:
+        """The repositories of `allow.repositories`, else those that the token reaches, lately pushed to first."""
+        if self._allowed:
+            return [(name, name.partition("/")[2]) for name in sorted(self._allowed)], False
+        listed = list(objects(await self._json("user/repos", {"per_page": SERVICES_LISTED, "sort": "pushed"})))
+        names = [text(one.get("full_name"), 200) for one in listed if one.get("archived") is not True]
+        known = [name for name in names if _REPOSITORY.fullmatch(name) and ".." not in name]
+        return [(name, name.partition("/")[2]) for name in known], len(listed) == SERVICES_LISTED
 
     # --- deployments ----------------------------------------------------------------------------------------------
 
