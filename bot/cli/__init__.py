@@ -21,7 +21,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "serve": ("bot.cli.serve", "run everything: webhooks, Slack, triages"),
     "report": ("bot.cli.report", "the weekly report: how long incidents took, per arm"),
     "replay": ("bot.cli.replay", "run a recorded incident offline and draw its card"),
-    "db": ("bot.cli.db", "migrate the database"),
+    "db": ("bot.cli.db", "migrate the database; export a period for Datasette"),
     "experiment": ("bot.cli.experiment", "does it shorten incidents? analyse, baseline, simulate, pause, resume"),
     "eval": ("bot.cli.eval", "measure one room against labelled cases"),
     "permissions": ("bot.cli.permissions", "who may read what, and by which rule"),

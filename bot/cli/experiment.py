@@ -39,10 +39,11 @@ def command() -> None:
     """The experiment: does it shorten incidents?"""
 
 
-for _one in (
+_MORE = (
     experiment_baseline.baseline, experiment_live.pause, experiment_live.resume, experiment_live.status,
-    experiment_live.export,
-):  # fmt: skip
+    experiment_live.mark, experiment_live.export,
+)  # fmt: skip
+for _one in _MORE:
     command.add_command(_one)
 
 
@@ -81,6 +82,7 @@ def analyse(
             tau=timedelta(hours=tau_hours),
             start=start,
             baseline=before.rows,
+            ordinals=found.ordinals,
         ),
     )
     click.echo(json.dumps(result.as_json(), ensure_ascii=False, indent=2) if as_json else as_text(result))

@@ -62,6 +62,34 @@ def resume(name: str | None, reason: str, by: str) -> None:
 
 
 @click.command()
+@click.argument("incident_id")
+@click.argument("mark", type=click.Choice(["test", "duplicate"]))
+@click.option("--reason", default="", help="Stands in the audit trail and the export; needed unless --undo.")
+@click.option("--undo", is_flag=True, help="Take the mark back.")
+@click.option("--by", default="", help="Who says so; default: the user of this shell.")
+def mark(incident_id: str, mark: str, reason: str, undo: bool, by: str) -> None:
+    """Say that the incident INCIDENT_ID was a test or a duplicate; the hypothesis' rules then leave it out.
+
+    It keeps its unit and its arm. Units that are left out are counted, and an alarm says when more are of one arm.
+    """
+    if not reason and not undo:
+        raise ConfigurationError(["--reason is needed: it stands in the audit trail"])
+
+    async def work(settings: Settings, store: SqliteStore, live: LiveExperiments) -> bool:
+        from bot.clock import SystemClock
+        from bot.experiment.marks import mark_incident
+
+        return await mark_incident(
+            store, settings.file.workspace, incident_id, mark, by=by or _user(), reason=reason,
+            at=SystemClock().now(), undo=undo,
+        )  # fmt: skip
+
+    told = "is no longer marked as" if undo else "is marked as"
+    changed = _run(work)
+    click.echo(f"{incident_id} {told} {mark}" if changed else "nothing was changed: it stood so already")
+
+
+@click.command()
 def status() -> None:
     """Which experiment runs, how many units it has, and whether it is paused. No arm and no seed is told."""
 
@@ -92,21 +120,23 @@ def status() -> None:
 
 @click.command()
 @click.argument("name")
-def export(name: str) -> None:
+@click.option("--baseline", "before", is_flag=True, help="The incidents of the 13 weeks before it instead.")
+def export(name: str, before: bool) -> None:
     """Print the incidents of the experiment NAME as the CSV that `analyse` reads. It names arms: keep it for admins.
 
-    `analyse` numbers units by their start; where two were assigned in another order, its blocks are not the report's.
+    With `analyse --start` (the experiment's first day) and `--baseline` (a file made with that option here) the figures
+    are the report's.
     """
 
     async def work(settings: Settings, store: SqliteStore, live: LiveExperiments) -> str:
         from bot.clock import SystemClock
-        from bot.experiment.export import rows_csv
+        from bot.experiment.export import recorded_csv
         from bot.experiment.recorded import read_recorded
 
         _known(settings, name)
         (hypothesis,) = (one for one in settings.experiments if one.name == name)
         found = await read_recorded(store, settings.file.workspace, hypothesis, SystemClock().now())
-        return rows_csv(found.rows)
+        return recorded_csv(found.baseline, {}) if before else recorded_csv(found.rows, found.ordinals)
 
     click.echo(_run(work), nl=False)
 

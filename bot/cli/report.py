@@ -62,6 +62,7 @@ async def _report(settings: Settings, week: str | None) -> WeeklyReport:
         material = await read_material(
             store, settings.file.workspace, until, hidden_services=frozenset(),
             experiments=await experiments_of(settings, store, SystemClock()),
+            week=(wanted.begins_at(zone), wanted.ends_at(zone)),
         )  # fmt: skip
     finally:
         await store.close()

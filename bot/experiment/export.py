@@ -5,10 +5,12 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 
 from bot.experiment.units import COLUMNS, Row
+
+RECORDED = (*COLUMNS, "ordinal", "left_out")
 
 
 def rows_csv(rows: Iterable[Row]) -> str:
@@ -22,6 +24,27 @@ def rows_csv(rows: Iterable[Row]) -> str:
             (row.incident_id, row.stratum, row.service, row.arm, _iso(row.triggered_at), resolved, row.storm_id)
         )
     return out.getvalue()
+
+
+def recorded_csv(rows: Iterable[Row], ordinals: Mapping[str, int]) -> str:
+    """The same with what was recorded at assignment and what a rule leaves out, so that `analyse` says what the report
+    says, whatever order units were assigned in."""
+    out = io.StringIO()
+    writer = csv.DictWriter(out, RECORDED, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(recorded_rows(rows, ordinals))
+    return out.getvalue()
+
+
+def recorded_rows(rows: Iterable[Row], ordinals: Mapping[str, int]) -> Iterator[dict[str, object]]:
+    """The lines of `recorded_csv`."""
+    for row in sorted(rows, key=lambda r: (r.triggered_at, r.incident_id)):
+        yield {
+            "incident_id": row.incident_id, "stratum": row.stratum, "service": row.service, "arm": row.arm,
+            "triggered_at": _iso(row.triggered_at),
+            "resolved_at": "" if row.resolved_at is None else _iso(row.resolved_at), "storm_id": row.storm_id,
+            "ordinal": ordinals.get(row.unit_id, ""), "left_out": row.left_out,
+        }  # fmt: skip
 
 
 def data_sha256(rows: Iterable[Row], known_at: datetime) -> str:

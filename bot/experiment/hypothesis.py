@@ -57,6 +57,7 @@ class Incidents(_Section):
     duplicate: Literal["keep", "exclude"] = "keep"
     auto_resolved: Literal["keep", "exclude"] = "keep"
     test: Literal["exclude"] = "exclude"
+    test_titles: Names = Field(default=("[test]",), description="beginnings of titles of test incidents, in any case")
 
 
 class Cutlines(_Section):

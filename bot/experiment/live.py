@@ -118,6 +118,24 @@ class LiveExperiments:
         end = ends_at(hypothesis)
         return end is not None and at >= end + hypothesis.tau
 
+    def told(self, hypothesis: Hypothesis, at: datetime) -> dict[str, object]:
+        """What an export says of an experiment; its seed only when it is over."""
+        seed = self._seeds[hypothesis.name]
+        return {
+            "name": hypothesis.name,
+            "control": hypothesis.arms[0],
+            "treatment": hypothesis.arms[1],
+            "starts_on": hypothesis.starts_on.isoformat(),
+            "tau_hours": hypothesis.tau_hours,
+            "verdict_rule": hypothesis.verdict_rule,
+            "horizon_weeks": hypothesis.horizon_weeks,
+            "cannot_find": hypothesis.cannot_find,
+            "hypothesis": hypothesis.model_dump(mode="json"),
+            "sha256": hypothesis.sha256,
+            "seed_sha256": seed_digest(seed),
+            "seed": seed.hex() if self.is_over(hypothesis, at) else None,
+        }
+
     async def verify(self) -> None:
         """Refuse a hypothesis or a seed that is not the one its experiment started with. Raises ConfigurationError."""
         problems = []

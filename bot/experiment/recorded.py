@@ -37,28 +37,59 @@ async def read_recorded(store: Store, workspace_id: str, hypothesis: Hypothesis,
     assigned = {one.unit_id: one for one in await read_assignments(store, workspace_id, hypothesis.name)}
     start = starts_at(hypothesis)
     incidents = await store.query(
-        "SELECT id, unit_id, service, first_severity, triggered_at, mitigated_at, resolved_at FROM incidents"
+        "SELECT id, unit_id, title, service, first_severity, triggered_at, mitigated_at, resolved_at FROM incidents"
         " WHERE workspace_id = :w AND triggered_at >= :since AND triggered_at <= :until ORDER BY triggered_at, id",
         {"w": workspace_id, "since": to_text(start - BASELINE), "until": to_text(until)},
     )
-    alone = await resolved_by_itself(store, workspace_id, start - BASELINE)
+    special = await read_special(store, workspace_id, start - BASELINE)
     rows, baseline = [], []
     for incident in incidents:
         found = assigned.get(incident["unit_id"] or incident["id"])
         if found is not None:
-            rows.append(_row(incident, hypothesis, found, alone))
+            rows.append(_row(incident, hypothesis, found, special))
         elif to_time(incident["triggered_at"]) < start:
-            baseline.append(_row(incident, hypothesis, None, alone))
+            baseline.append(_row(incident, hypothesis, None, special))
     return Recorded(tuple(rows), tuple(baseline), {one.unit_id: one.ordinal for one in assigned.values()})
 
 
-def why_left_out(incident: StoreRow, hypothesis: Hypothesis, alone: frozenset[str]) -> str:
+@dataclass(frozen=True, slots=True)
+class Special:
+    """Incidents that a rule of the hypothesis may leave out, by id."""
+
+    alone: frozenset[str] = frozenset()
+    """Resolved by an integration, by no person."""
+    tests: frozenset[str] = frozenset()
+    duplicates: frozenset[str] = frozenset()
+
+
+async def read_special(store: Store, workspace_id: str, since: datetime) -> Special:
+    """What sources and people said about incidents that ended since an instant."""
+    rows = await store.query(
+        "SELECT incident_id, mark FROM incident_marks WHERE workspace_id = :w AND undone_at IS NULL",
+        {"w": workspace_id},
+    )
+    return Special(
+        await resolved_by_itself(store, workspace_id, since),
+        frozenset(row["incident_id"] for row in rows if row["mark"] == "test"),
+        frozenset(row["incident_id"] for row in rows if row["mark"] == "duplicate"),
+    )
+
+
+def why_left_out(incident: StoreRow, hypothesis: Hypothesis, special: Special) -> str:
     """Why the outcome of an incident is not counted; "" when it is.
 
-    Merging changes cards, never units: a merged incident counts. Nothing that is stored says that an incident was a
-    test or a duplicate, so those two rules leave out nothing.
+    Merging changes cards, never units: a merged incident counts. A test is one that a person marked, or whose title
+    begins as the file says; a duplicate is one that a person marked.
     """
-    return left_out(hypothesis, is_test=False, is_duplicate=False, auto_resolved=incident["id"] in alone)
+    title = str(incident["title"]).casefold().lstrip()
+    titled = any(title.startswith(begin.casefold()) for begin in hypothesis.incidents.test_titles if begin)
+    name = incident["id"]
+    return left_out(
+        hypothesis,
+        is_test=titled or name in special.tests,
+        is_duplicate=name in special.duplicates,
+        auto_resolved=name in special.alone,
+    )
 
 
 async def resolved_by_itself(store: Store, workspace_id: str, since: datetime) -> frozenset[str]:
@@ -99,7 +130,7 @@ async def read_shadow_cost(store: Store, workspace_id: str, since: datetime) -> 
     return ShadowCost(row["n"], row["usd"]) if row["n"] else None
 
 
-def _row(incident: StoreRow, hypothesis: Hypothesis, found: Assignment | None, alone: frozenset[str]) -> Row:
+def _row(incident: StoreRow, hypothesis: Hypothesis, found: Assignment | None, special: Special) -> Row:
     ended = incident["resolved_at"]
     if hypothesis.primary_metric == "time_to_mitigate":
         ended = incident["mitigated_at"] or ended
@@ -113,7 +144,7 @@ def _row(incident: StoreRow, hypothesis: Hypothesis, found: Assignment | None, a
         triggered_at=to_time(incident["triggered_at"]),
         resolved_at=to_time(ended) if ended else None,
         storm_id=incident["unit_id"] or incident["id"],
-        left_out=why_left_out(incident, hypothesis, alone),
+        left_out=why_left_out(incident, hypothesis, special),
     )
 
 

@@ -10,8 +10,9 @@ from __future__ import annotations
 import csv
 import io
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from bot.errors import ConfigurationError
@@ -57,6 +58,8 @@ class Rows:
     """Incidents that stood there again, word for word (a webhook delivered twice)."""
     corrected: tuple[str, ...] = ()
     """Incidents that stood there again with other times: the last line counts."""
+    ordinals: Mapping[str, int] = field(default_factory=dict)
+    """By unit, its number in its stratum where the file says it (the column `ordinal` of our own export)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +87,9 @@ class Unit:
 
 
 def read_csv(text: str, *, name: str, arms: bool = True) -> Rows:
-    """Parse a CSV with the columns of `COLUMNS` (others are ignored; a baseline needs no `arm`, and may have
-    `acknowledged_at`).
+    """Parse a CSV with the columns of `COLUMNS`; a baseline needs no `arm`, and may have `acknowledged_at`.
+
+    Our own export also has `ordinal` and `left_out`, which are read; any other column is ignored.
 
     Raises ConfigurationError with every bad line: what stands there and what should.
     """
@@ -102,12 +106,19 @@ def read_csv(text: str, *, name: str, arms: bool = True) -> Rows:
         seen: dict[str, tuple[int, Row]] = {}
         repeated: list[str] = []
         corrected: list[str] = []
+        ordinals: dict[str, int] = {}
         for record in source:
             line = source.line_num
             found = _row(record, arms=arms)
             if isinstance(found, str):
                 problems.append(f"{name}, line {line}: {found}")
                 continue
+            ordinal = str(record.get("ordinal") or "").strip() if arms else ""
+            if ordinal and not re.fullmatch(r"[0-9]{1,9}", ordinal):
+                problems.append(f"{name}, line {line}: ordinal is {ordinal!r}; it must be a whole number from 0")
+                continue
+            if ordinal:
+                ordinals[found.unit_id] = int(ordinal)
             before = seen.get(found.incident_id)
             if before is not None:
                 if before[1] == found:
@@ -128,7 +139,7 @@ def read_csv(text: str, *, name: str, arms: bool = True) -> Rows:
         raise ConfigurationError(
             [*problems[:_SHOWN_PROBLEMS], *([f"{name}: and {more} more bad lines"] if more > 0 else [])]
         )
-    return Rows(tuple(row for _, row in seen.values()), tuple(repeated), tuple(corrected))
+    return Rows(tuple(row for _, row in seen.values()), tuple(repeated), tuple(corrected), ordinals)
 
 
 def _row(record: Mapping[str | None, str | list[str] | None], *, arms: bool) -> Row | str:
@@ -156,6 +167,7 @@ def _row(record: Mapping[str | None, str | list[str] | None], *, arms: bool) -> 
         triggered_at=triggered_at,
         resolved_at=resolved_at,
         storm_id=fields.get("storm_id", ""),
+        left_out=fields.get("left_out", "") if arms else "",
         acknowledged_at=acknowledged_at,
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -14,7 +15,7 @@ from bot.experiment.units import ARMS, Unit
 from bot.report import figures, quality
 from bot.report.definitions import DEFINITIONS
 from bot.report.judged import judge
-from bot.report.model import ArmFigures, CostPart, ExperimentPart, WeeklyReport
+from bot.report.model import ArmFigures, CostPart, ExperimentPart, UseCost, WeeklyReport
 from bot.report.rows import IncidentRow, LabelRow, Material, Running, SuspectRow, TriageRow
 from bot.report.weeks import Week, week_of
 
@@ -70,6 +71,8 @@ def build(material: Material, week: Week, zone: ZoneInfo, *, now: datetime) -> W
         quality=quality.quality(material, ends),
         services=figures.most(row.service for row in of_week),
         causes=quality.top_causes(of_week, material, ends),
+        changes=quality.top_changes(of_week, material, ends),
+        withheld=quality.withheld([t for t in material.triages if begins <= t.started_at < ends]),
         wrong_suggestions=quality.wrong_suggestions(of_week, material, ends),
         odd=tuple(_odd(of_week, week, zone, material, experiment)) + (judged.odd if judged else ()),
         definitions=DEFINITIONS,
@@ -145,6 +148,7 @@ def _cost(
     of_week = [t for t in material.triages if begins <= t.started_at < ends]
     total = sum(t.cost_usd for t in of_week)
     each = total / len(of_week) if of_week else 0.0
+    released = sum(t.outcome == "released" for t in of_week)
     saved = _saved(material, known, units)
     known_saved = None
     if saved and saved.point is not None and saved.low is not None and saved.high is not None:
@@ -155,7 +159,20 @@ def _cost(
         usd_per_triage=each,
         usd_per_minute=known_saved,
         sentence=saved.sentence(each) if saved else f"A triage costs {usd(each)}.",
-    )
+        uses=tuple(
+            UseCost(
+                use=s.use, model=s.model, requests=s.requests, usd=s.usd,
+                usd_per_1000_requests=1000 * s.usd / s.requests,
+            )
+            for s in material.spend
+            if s.requests
+        ),
+        requests=sum(s.requests for s in material.spend),
+        usd_requests=math.fsum(s.usd for s in material.spend),
+        released=released,
+        usd_per_released=total / released if released else None,
+        outcomes=figures.most((t.outcome for t in of_week), limit=12),
+    )  # fmt: skip
 
 
 def _saved(material: Material, known: Sequence[IncidentRow], units: Sequence[Unit]) -> CostPerMinute | None:

@@ -35,6 +35,13 @@ DEFINITIONS: tuple[tuple[str, str], ...] = (
     ("exposure", "whether the card was out before somebody acknowledged, and before the end; analysis ignores it"),
     ("crossover", "somebody asked for what the incident's arm withholds; analysed as assigned"),
     ("cost per triage", "dollars of model calls in the week over triages in the week"),
+    ("cost per released summary", "dollars of model calls in the week over triages whose summary was shown"),
+    (
+        "cost of requests",
+        "every attempt at a model that was reserved in the week, by use and model; not settled yet counts as reserved",
+    ),
+    ("outcome", "how the triages ended that began in the week; one enum everywhere"),
+    ("hidden", "evidence items that not every reader of a card may read; their count is kept, never the item"),
     (
         "cost per minute saved",
         "Fieller's 95 % interval of dollars over minutes a unit; none where minutes may not be saved",

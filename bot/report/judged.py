@@ -21,6 +21,8 @@ from bot.report import figures
 from bot.report.model import ExperimentPart
 from bot.report.rows import IncidentRow, Material, Running
 
+BEFORE = "13 weeks before"
+
 
 def analysis_rows(running: Running, incidents: Sequence[IncidentRow]) -> list[Row]:
     """The rows of the analysis; the end is what the hypothesis calls the primary metric."""
@@ -127,6 +129,11 @@ def judge(running: Running, material: Material, *, as_of: datetime) -> Judged:
                 units=[unit for unit in mature if unit.arm == arm],
             )
             for arm, group in by_arm.items()
+        ),
+        baseline=(
+            figures.arm_figures(BEFORE, material.baseline, until=running.started_at, tau=hypothesis.tau)
+            if material.baseline
+            else None
         ),
         services=figures.service_effects(mature),
         exposure=tuple(figures.exposure_of(hypothesis.arm_shown(arm), group) for arm, group in by_arm.items()),

@@ -11,11 +11,11 @@ from typing import Any
 from bot.experiment.hypothesis import Hypothesis
 from bot.experiment.live import Assignment, LiveExperiments, read_assignments
 from bot.experiment.pauses import read_pauses
-from bot.experiment.recorded import BASELINE, resolved_by_itself, why_left_out
+from bot.experiment.recorded import BASELINE, Special, read_special, why_left_out
 from bot.experiment.rollout import stratum_of
 from bot.experiment.schedule import starts_at
 from bot.flows.asked import OVERRIDE
-from bot.report.rows import Given, IncidentRow, LabelRow, Material, Running, SuspectRow, TriageRow, VoteRow
+from bot.report.rows import Given, IncidentRow, LabelRow, Material, Running, SpendRow, SuspectRow, TriageRow, VoteRow
 from bot.store import Row, Store
 from bot.store.values import to_text, to_time
 
@@ -30,11 +30,12 @@ async def read_material(
     *,
     hidden_services: frozenset[str],
     experiments: LiveExperiments | None = None,
+    week: tuple[datetime, datetime] | None = None,
 ) -> Material:
     """Incidents that were triggered in the 13 weeks before `until`, with what was said and done about them.
 
     With an experiment that has begun by then they reach back to its start, and the 13 weeks before that are its
-    baseline. It is taken from `experiments`, for its seed is in no table.
+    baseline. It is taken from `experiments`, for its seed is in no table. week: whose requests to models are counted.
     """
     hypothesis = experiments.reported(until) if experiments else None
     since = until - BACK
@@ -74,10 +75,23 @@ async def read_material(
             VoteRow(incident_id=r["incident_id"], at=to_time(r["at"]), helpful=r["vote"] == "helpful") for r in votes
         ),
         labels=tuple(map(_label, labels)),
+        spend=await _spend(store, workspace_id, week) if week else (),
         running=running,
         baseline=tuple(baseline),
         hidden_services=hidden_services,
     )
+
+
+async def _spend(store: Store, workspace_id: str, week: tuple[datetime, datetime]) -> tuple[SpendRow, ...]:
+    """Every attempt at a model that was reserved in the week; what is not settled yet counts as reserved."""
+    key = {"w": workspace_id, "since": to_text(week[0]), "until": to_text(week[1])}
+    rows = await store.query(
+        "SELECT use, model, count(*) AS n, sum(coalesce(settled_usd, reserved_usd)) AS usd FROM spend"
+        " WHERE workspace_id = :w AND reserved_at >= :since AND reserved_at < :until"
+        " GROUP BY use, model ORDER BY usd DESC, use, model",
+        key,
+    )
+    return tuple(SpendRow(use=r["use"], model=r["model"], requests=r["n"], usd=r["usd"]) for r in rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,14 +100,15 @@ class _Part:
 
     hypothesis: Hypothesis | None = None
     assigned: Mapping[str, Assignment] = field(default_factory=dict)
-    by_itself: frozenset[str] = frozenset()
+    special: Special = field(default_factory=Special)
 
 
 async def _part(store: Store, workspace_id: str, hypothesis: Hypothesis | None, since: datetime) -> _Part:
+    special = await read_special(store, workspace_id, since)
     if hypothesis is None:
-        return _Part()
+        return _Part(special=special)
     found = await read_assignments(store, workspace_id, hypothesis.name)
-    return _Part(hypothesis, {one.unit_id: one for one in found}, await resolved_by_itself(store, workspace_id, since))
+    return _Part(hypothesis, {one.unit_id: one for one in found}, special)
 
 
 async def _running(
@@ -134,12 +149,13 @@ class _Reading:
         unit_id = row["unit_id"] or row["id"]
         found = self.part.assigned.get(unit_id)
         left_out, stratum = "merged into another incident" if row["merged_into"] else "", ""
+        left_out = "test incident" if row["id"] in self.part.special.tests else left_out
         if hypothesis is not None:
             stratum = stratum_of(hypothesis, severity=row["first_severity"], service=row["service"])
         if found is not None:
             stratum = found.stratum
         if hypothesis is not None and (found is not None or to_time(row["triggered_at"]) < starts_at(hypothesis)):
-            left_out = why_left_out(row, hypothesis, self.part.by_itself)
+            left_out = why_left_out(row, hypothesis, self.part.special)
         return IncidentRow(
             incident_id=row["id"],
             unit_id=unit_id,

@@ -110,6 +110,8 @@ class ExperimentPart:
     stratified_log_rank_p: float | None
     curves: tuple[CurvePart, ...]
     arms: tuple[ArmFigures, ...]
+    baseline: ArmFigures | None
+    """The 13 weeks before it."""
     services: tuple[ServiceEffect, ...]
     exposure: tuple[Exposure, ...]
     paused: tuple[str, ...]
@@ -122,6 +124,29 @@ class ExperimentPart:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class UseCost:
+    """Requests to one model for one use."""
+
+    use: str
+    model: str
+    requests: int
+    usd: float
+    usd_per_1000_requests: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Withheld:
+    """What the week's readers did not get to see, and why."""
+
+    hidden_items: int
+    hidden_triages: int
+    """Triages with at least one hidden item."""
+    triages: int
+    because: tuple[Counted, ...]
+    """Why there was no summary, by reason."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CostPart:
     """Money. Minutes saved are a matter of the experiment to date, the rest of the week."""
 
@@ -130,6 +155,15 @@ class CostPart:
     usd_per_triage: float
     usd_per_minute: tuple[float, float, float] | None
     sentence: str
+    uses: tuple[UseCost, ...]
+    """Every request of the week, by use and model."""
+    requests: int
+    usd_requests: float
+    released: int
+    """Triages of the week whose summary was shown."""
+    usd_per_released: float | None
+    outcomes: tuple[Counted, ...]
+    """How the week's triages ended."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,6 +222,9 @@ class WeeklyReport:
     quality: QualityPart
     services: tuple[Counted, ...]
     causes: tuple[Counted, ...]
+    changes: tuple[Counted, ...]
+    """Changes that people said were the cause."""
+    withheld: Withheld
     wrong_suggestions: tuple[Counted, ...]
     odd: tuple[str, ...]
     definitions: tuple[tuple[str, str], ...]

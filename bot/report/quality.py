@@ -7,7 +7,7 @@ from datetime import datetime
 
 from bot.experiment.cutlines import ANSWERED, REJECTED
 from bot.report.figures import most
-from bot.report.model import Counted, QualityPart, Share
+from bot.report.model import Counted, QualityPart, Share, Withheld
 from bot.report.rows import IncidentRow, LabelRow, Material, SuspectRow, TriageRow
 
 STATED = 0.4
@@ -88,6 +88,28 @@ def top_causes(rows: Sequence[IncidentRow], material: Material, until: datetime)
     triages = latest_triages(material.triages, until)
     return most(
         _cause(labels[row.incident_id], triages.get(row.incident_id)) for row in rows if row.incident_id in labels
+    )
+
+
+def top_changes(rows: Sequence[IncidentRow], material: Material, until: datetime) -> tuple[Counted, ...]:
+    """The changes that people said had caused the week's incidents."""
+    labels = latest_labels(material.labels, until)
+    of_week = (labels[row.incident_id] for row in rows if row.incident_id in labels)
+    return most(
+        f"{label.change_id} ({label.service})" if label.service else label.change_id
+        for label in of_week
+        if label.cause == "change" and label.change_id
+    )
+
+
+def withheld(triages: Sequence[TriageRow]) -> Withheld:
+    """What was hidden from the week's readers, and why there was no summary."""
+    why = (t.outcome_reason or t.outcome for t in triages if t.outcome not in ("released", "superseded"))
+    return Withheld(
+        hidden_items=sum(t.hidden for t in triages),
+        hidden_triages=sum(t.hidden > 0 for t in triages),
+        triages=len(triages),
+        because=most(why, limit=8),
     )
 
 

@@ -85,6 +85,16 @@ class LabelRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SpendRow:
+    """What the week's requests to one model for one use cost."""
+
+    use: str
+    model: str
+    requests: int
+    usd: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Given:
     """A verdict that was given, with what it was given on."""
 
@@ -118,6 +128,8 @@ class Material:
     triages: tuple[TriageRow, ...] = ()
     votes: tuple[VoteRow, ...] = ()
     labels: tuple[LabelRow, ...] = ()
+    spend: tuple[SpendRow, ...] = ()
+    """Of the week alone."""
     running: Running | None = None
     baseline: tuple[IncidentRow, ...] = ()
     hidden_services: frozenset[str] = frozenset()

@@ -142,7 +142,13 @@ def _below(report: WeeklyReport) -> str:
 def _lines(report: WeeklyReport) -> Iterator[tuple[str, str]]:
     """Bold name and words."""
     quality, experiment = report.quality, report.experiment
-    yield "Cost", f"{report.cost.sentence} {usd(report.cost.usd_week)} this week."
+    cost = report.cost
+    each = "" if cost.usd_per_released is None else f" {usd(cost.usd_per_released)} a summary that was shown."
+    per = "; ".join(f"{u.use} by {u.model} {usd(u.usd_per_1000_requests)}" for u in cost.uses[:3])
+    requests = f" Per 1,000 requests: {per}." if per else ""
+    yield "Cost", f"{cost.sentence} {usd(cost.usd_week)} this week.{each}{requests}"
+    if cost.outcomes:
+        yield "Outcomes", f"{counted(cost.outcomes[:6])}; {report.withheld.hidden_items} items hidden from someone."
     yield (
         "Quality",
         f"first suspect right in {_of(quality.top1)} labelled, helpful {_of(quality.helpful)} votes, "
@@ -150,6 +156,10 @@ def _lines(report: WeeklyReport) -> Iterator[tuple[str, str]]:
     )
     if report.causes:
         yield "Causes", f"{counted(report.causes)}."
+    if report.changes:
+        yield "Changes that caused most", f"{counted(report.changes[:3])}."
+    if report.wrong_suggestions:
+        yield "Wrong first suspects", f"{counted(report.wrong_suggestions[:3])}."
     elif report.services:
         yield "Most incidents", f"{counted(report.services)}."
     if experiment is not None:

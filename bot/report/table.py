@@ -52,6 +52,19 @@ def _lines(report: WeeklyReport) -> Iterator[Line]:
     cost, quality = report.cost, report.quality
     yield "cost", "", "usd this week", cost.usd_week, cost.triages, ""
     yield "cost", "", "usd per triage", cost.usd_per_triage, cost.triages, "cost per triage"
+    yield "cost", "", "usd per released summary", cost.usd_per_released, cost.released, "cost per released summary"
+    yield "cost", "", "usd of all requests", cost.usd_requests, cost.requests, "cost of requests"
+    for use in cost.uses:
+        name = f"{use.use}, {use.model}"
+        yield "cost of requests", name, "usd", use.usd, use.requests, "cost of requests"
+        yield "cost of requests", name, "usd per 1,000", use.usd_per_1000_requests, use.requests, "cost of requests"
+    for outcome in cost.outcomes:
+        yield "outcomes", outcome.name, "triages", outcome.count, cost.triages, "outcome"
+    held = report.withheld
+    yield "withheld", "", "items hidden from someone", held.hidden_items, held.triages, "hidden"
+    yield "withheld", "", "triages with a hidden item", held.hidden_triages, held.triages, "hidden"
+    for why in held.because:
+        yield "withheld", why.name, "triages without a summary", why.count, held.triages, "outcome"
     for name, value in zip(("point", "low", "high"), cost.usd_per_minute or (None, None, None), strict=True):
         yield "cost", "", f"usd per minute saved, {name}", value, None, "cost per minute saved"
     for share in (quality.top1, quality.top3, quality.helpful, quality.rejected):
@@ -62,6 +75,7 @@ def _lines(report: WeeklyReport) -> Iterator[Line]:
     for part, things in (
         ("incidents by service", report.services),
         ("labelled causes", report.causes),
+        ("labelled changes", report.changes),
         ("wrong first suspects", report.wrong_suggestions),
         ("rejected because", quality.rejected_because),
     ):
@@ -105,6 +119,8 @@ def _experiment(report: WeeklyReport) -> Iterator[Line]:
     yield "experiment", e.contrast, "e-value of lost units", e.lost_e, None, "sample ratio"
     for arm in e.arms:
         yield from _arm("to date", arm)
+    if e.baseline is not None:
+        yield from _arm("baseline", e.baseline)
     for seen in e.exposure:
         yield "exposure", seen.arm, "card before acknowledge", seen.before_acknowledged, seen.incidents, "exposure"
         yield "exposure", seen.arm, "card before the end", seen.before_resolved, seen.incidents, "exposure"

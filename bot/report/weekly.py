@@ -135,8 +135,9 @@ class WeeklyReports:
     async def _report(self, week: Week, channel: str, earlier_zone: str, now: datetime) -> WeeklyReport:
         until = week.ends_at(self._zone) + LOOK_WITHIN
         material = await read_material(
-            self._store, self._workspace_id, until, hidden_services=frozenset(), experiments=self._experiments
-        )
+            self._store, self._workspace_id, until, hidden_services=frozenset(), experiments=self._experiments,
+            week=(week.begins_at(self._zone), week.ends_at(self._zone)),
+        )  # fmt: skip
         material = await self._permitted(replace(material, earlier_zone=earlier_zone), channel)
         return await asyncio.to_thread(build, material, week, self._zone, now=now)
 

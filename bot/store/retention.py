@@ -67,6 +67,7 @@ RULES: tuple[Rule, ...] = (
     Rule("exposures", "what the experiment counts", "outcomes_days", "at", _NOT_OPEN),
     Rule("votes", "what the experiment counts", "outcomes_days", "at"),
     Rule("labels", "what the experiment counts and the ranking learns from", "outcomes_days", "at"),
+    Rule("incident_marks", "what the experiment leaves out", "outcomes_days", "at", _NOT_OPEN),
     Rule("pauses", "when the model was off, for the experiment", "outcomes_days", "at", "resumed_at IS NOT NULL"),
     Rule("audit", "who did what", "audit_days", "at"),
     Rule("people", "who is who; older than a day means nobody", "directory_days", "seen_at"),
@@ -124,6 +125,7 @@ NAMED: Mapping[str, tuple[str, ...]] = {
     "audit": ("by",),
     "incident_times": ("said_by",),
     "pauses": ("by", "resumed_by"),
+    "incident_marks": ("by",),
     "requests": ("by",),
 }
 """Columns that hold a person's id: they get the pseudonym."""
