@@ -62,6 +62,10 @@ simulate: $(VENV)/.made ## how often a verdict is wrong, and what is found: the 
 	$(BIN)/python -m bot experiment simulate --resume .bench/simulate.jsonl
 	$(PYTEST) -q -m slow tests/unit/test_experiment_worlds.py
 
+.PHONY: redteam
+redteam: $(VENV)/.made ## every attack in every field against an adversary; ATTACKS=file, WITHOUT=guard, JSON=1
+	@$(BIN)/python -m tests.redteam $(if $(ATTACKS),--attacks "$(ATTACKS)") $(if $(WITHOUT),--without "$(WITHOUT)") $(if $(JSON),--json)
+
 lock: ## renew both lock files
 	uv pip compile -q --generate-hashes --no-emit-index-url --no-header --python-version 3.11 --universal --group test pyproject.toml -o requirements.lock
 	uv pip compile -q --generate-hashes --no-emit-index-url --no-header --python-version 3.11 --universal --group check -o requirements-check.lock

@@ -32,6 +32,7 @@ _FOREIGN_WORDS = 4
 _FOREIGN_SHARE = 0.5
 _ODD = re.compile(r"(?=.*[^\W\d_])(?=.*\d)\w+|[^\W\d_]")
 """Letters mixed with digits, and single letters: names have some, a sentence of them is a disguise."""
+_COMMIT = re.compile(r"(?<![\w-])(?=[a-f]*\d)[0-9a-f]{7,40}(?![\w-])")
 _QUOTATION = re.compile(r"“[^”]{1,120}”|\"[^\"]{1,120}\"")
 """A log line in quotation marks: `ungrounded` has found it in a cited item, word for word."""
 
@@ -74,11 +75,12 @@ def check(answered: Answered, guards: Guards) -> Released | Rejected:
         return Rejected(
             outcome="malformed", reason="an answer was rejected: it was not in the agreed form", usage=reply.usage
         )
+    grounds = _Grounds()
     try:
         summary = Summary(
-            going_on=_section("going_on", report.going_on, composed, guards),
-            cause=_section("cause", report.cause, composed, guards),
-            next=_section("next", report.next, composed, guards),
+            going_on=_section("going_on", report.going_on, composed, guards, grounds),
+            cause=_section("cause", report.cause, composed, guards, grounds),
+            next=_section("next", report.next, composed, guards, grounds),
         )
     except _Failed as failed:
         return Rejected(outcome="rejected", reason=f"an answer was rejected: {failed}", usage=reply.usage)
@@ -105,22 +107,38 @@ def _no_repeats(pairs: list[tuple[str, object]]) -> dict[str, object]:
     return found
 
 
-def _section(section: Section, drafts: list[_Draft], composed: Composed, guards: Guards) -> tuple[Claim, ...]:
+def _section(
+    section: Section, drafts: list[_Draft], composed: Composed, guards: Guards, grounds: _Grounds
+) -> tuple[Claim, ...]:
     """The section's claims, those left out that only copy. Raises _Failed."""
-    claims = [_claim(section, draft, composed, guards) for draft in drafts]
+    claims = [_claim(section, draft, composed, guards, grounds) for draft in drafts]
     return tuple(claim for claim in claims if claim is not None)
 
 
-def _claim(section: Section, draft: _Draft, composed: Composed, guards: Guards) -> Claim | None:
+class _Grounds:
+    """What claims may say, read once for the claims that cite the same items."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, ...], Ground] = {}
+
+    def of(self, items: list[Item]) -> Ground:
+        key = tuple(item.position for item in items)
+        if key not in self._known:
+            told = [Supplied(f"{item.text}\n{item.observed_at}", item.kind == "runbook") for item in items]
+            self._known[key] = Ground(told)
+        return self._known[key]
+
+
+def _claim(section: Section, draft: _Draft, composed: Composed, guards: Guards, grounds: _Grounds) -> Claim | None:
     items = _cited(draft, composed)
     text = one_spaced(draft.text).strip()
-    ground = Ground([Supplied(f"{item.text}\n{item.observed_at}", item.kind == "runbook") for item in items])
+    ground = grounds.of(items)
     _form(text, ground, composed, guards)
     if why := ungrounded(text, ground):
         raise _Failed(why)
     _english(text)
     _not_repeated(text, items, guards)
-    _blame(section, items, composed)
+    _blame(section, text, items, composed)
     if forms.advises_rollout(text, advice=section == "next"):
         raise _Failed("it advised to roll out a change")
     if why := forms.orders(text, ground.runbooks, advice=section == "next"):
@@ -188,10 +206,15 @@ def _not_repeated(text: str, items: list[Item], guards: Guards) -> None:
                 raise _Failed("it repeated text that sounds like orders to a machine")
 
 
-def _blame(section: Section, items: list[Item], composed: Composed) -> None:
-    """Only ranked suspects may be blamed: a cause cites no other change, and no change at all if nothing stands out."""
-    if section != "cause":
+def _blame(section: Section, text: str, items: list[Item], composed: Composed) -> None:
+    """Only ranked suspects may be blamed: outside of advice no other change is cited, or named by its commit."""
+    if section == "next":
         return
     suspects = {position for position, _ in composed.suspects}
-    if any(item.kind == "change" and item.position not in suspects for item in items):
+    changes = [item for item in composed.items if item.kind == "change"]
+    others = [item for item in changes if item.position not in suspects]
+    named = {commit[:7] for commit in _COMMIT.findall(text.lower())}
+    ranked = {commit[:7] for item in changes if item.position in suspects for commit in _COMMIT.findall(item.text)}
+    foreign = {commit[:7] for item in others for commit in _COMMIT.findall(item.text)} - ranked
+    if any(item in others for item in items) or named & foreign:
         raise _Failed("it blamed a change that is not among the suspects")

@@ -90,6 +90,8 @@ _OBJECTS = frozenset({
     "the", "a", "an", "all", "any", "every", "each", "this", "that", "these", "those", "it", "them",
     "everything", "nothing", "only", "also", "both", "to", "no", "out", "in", "as", "from",
 })  # fmt: skip
+_NAMED = re.compile(r"\w[-_/.]\w|\w\d")
+"""A name in the place of an object, such as `checkout-api`."""
 _LABEL = re.compile(
     r"^\W*(?:system|assistant|user|human|ai|bot|model|note|important|attention|todo|instructions?|override|warning"
     r"|reminder|memo|task|prompt|question|answer|response|output|context|fyi|nb|ps)\b[^.]{0,40}?[:,-]\s|^[A-Z]{4,}\b[!:.]",
@@ -208,7 +210,7 @@ def _commanded(text: str) -> bool:
         words = [word if word in _METHODS else word.lower() for word in words]
         while len(words) > 1 and words[0] in _ADVERBS:
             del words[0]
-        if words and (words[0] in _ORDERS or (words[0] in _MAYBE_ORDERS and words[1:2] and words[1] in _OBJECTS)):
+        if words and (words[0] in _ORDERS or (words[1:2] and _is_order(words[0], words[1]))):
             return True
     return False
 
@@ -221,6 +223,11 @@ def without_commands(text: str) -> str:
         end = match.start() + ends[0] if ends else len(text)
         text = f"{text[: match.start()]}0 {text[end:]}"
     return text
+
+
+def _is_order(verb: str, then: str) -> bool:
+    """`Scale the …`, `Scale checkout-api`, and not `Scale events rose`."""
+    return (verb in _MAYBE_ORDERS and then in _OBJECTS) or (verb in _STEPS and _NAMED.search(then) is not None)
 
 
 def foreign_command(text: str, runbooks: str) -> str | None:

@@ -42,6 +42,7 @@ WORDS = {word: number for number, word in enumerate(_FIGURES, start=2)} | {
 }  # fmt: skip
 """Numbers in words; 0 stands for one without a figure, which must be in the item as the same word."""
 
+_NUMBER_WORD = re.compile(rf"\b(?:{'|'.join(sorted(WORDS, key=len, reverse=True))})\b", re.IGNORECASE)
 _DATE_TIME = re.compile(
     r"(?<![\w.])(\d{4}-\d{2}-\d{2})"
     r"(?:[T ](\d{2}):(\d{2})(?::(\d{2})(?:[.,](\d{1,9}))?)?)?\s?(Z\b|UTC\b|[+-]\d{2}:?\d{2}(?!\d))?"
@@ -100,8 +101,8 @@ def supplied(text: str) -> Quantities:
         found.numbers.append((*_value(match[0], unit), plain))
         if unit in _ALSO_WORDS:
             found.numbers.append((*_value(match[0], ""), plain))
-    for word, number in WORDS.items():
-        if number and re.search(rf"\b{word}\b", text, re.I):
+    for word in dict.fromkeys(match[0].lower() for match in _NUMBER_WORD.finditer(text)):
+        if number := WORDS[word]:
             found.numbers.append((Decimal(number), "", str(number)))
     return found
 

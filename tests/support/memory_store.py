@@ -23,6 +23,24 @@ class MemoryStore:
         self._transaction = SqliteTransaction(self._connection, _schema(self._connection))
         self.transactions = 0
 
+    @classmethod
+    def of(cls, snapshot: bytes) -> MemoryStore:
+        """A store that begins with what another one held."""
+        made = cls.__new__(cls)
+        made._connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+        made._connection.deserialize(snapshot)
+        made._transaction = SqliteTransaction(made._connection, _schema(made._connection))
+        made.transactions = 0
+        return made
+
+    def snapshot(self) -> bytes:
+        """Everything that it holds now."""
+        return self._connection.serialize()
+
+    def restore(self, snapshot: bytes) -> None:
+        """Hold that and nothing else; of a store with the same tables."""
+        self._connection.deserialize(snapshot)
+
     async def query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> list[Row]:
         return self._transaction.query(sql, parameters)
 

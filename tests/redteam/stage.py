@@ -1,0 +1,337 @@
+"""The rooms in one process with a store in memory: an incident, another one beside it, and what came out.
+
+An attack comes in as a webhook or from a source; then the real drainer, the real flow, the real outbox are at work, up
+to what stands in Slack. Each form of the adversary begins from the same facts card.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Any
+
+import prompts
+from bot.cards.outbox import Outbox, OutboxLimits
+from bot.clock import ManualClock
+from bot.flows import summarise as flows_summarise
+from bot.flows.refresh import RefreshFlow
+from bot.flows.triage import Parts, Timeouts, TriageFlow
+from bot.incidents.alert_source import StoredAlerts
+from bot.incidents.book import Book
+from bot.incidents.intake import Drainer, Start, store_signals
+from bot.incidents.routing import Routing
+from bot.model.call import Answer as ModelAnswer
+from bot.model.spend import Ceilings
+from bot.settings import Match
+from bot.triage import check as room_check
+from bot.triage import rank as room_rank
+from bot.triage import redact as room_redact
+from bot.triage.collect import Collector
+from bot.triage.compose import Composed, fence_mark
+from bot.triage.infer import Answered
+from bot.trust.directory import DirectoryCache
+from bot.trust.redaction import Redactor
+from bot.trust.redaction import values as redaction_values
+from bot.types import Ranked, Rejected, Released, Usage
+from integrations.alerts import parser_for
+from integrations.alerts.doors import AlertDoor, SharedSecret
+from integrations.asking import Access
+from integrations.fixtures import FakeDirectory, FakeMessage, FakePoster
+from integrations.ports import PromptRequest
+from integrations.records import Channel, Person, ServiceNames
+from tests.redteam import probes
+from tests.redteam.adversary import PLACES, Adversary, Form, answers, forms
+from tests.redteam.attacks import Attack
+from tests.redteam.effects import Effect, added, at_slack, in_prompts, lines
+from tests.redteam.outside import ALL, T0, CannedGitHub, CannedJaeger, Handed, Planting, other_webhook, webhook
+from tests.support.calls import gateway
+from tests.support.memory_store import MemoryStore
+from tests.support.permission_world import Steps
+
+W = "w"
+KEY = b"red team"
+PROMPT = prompts.load("triage", 1)
+PROMPT = replace(PROMPT, system_template=f"{PROMPT.system_template}\nInternal: {probes.SYSTEM}\n")
+CEILING_USD = 0.009
+"""More than one call of the dearest kind costs, less than three."""
+TOKEN_BUDGET = 6000
+USAGE = Usage(model="m", prompt="triage/v1", prompt_sha256="0")
+REDACTOR = Redactor([KEY])
+SERVICES = {
+    "checkout-api": ServiceNames("checkout-api", otel=("checkout-api",), repositories=("acme/checkout",)),
+    "search": ServiceNames("search"),
+}
+GUARDS = room_check.Guards(
+    redact=lambda text: REDACTOR.redact(text).text, suspicious=lambda text: REDACTOR.redact(text).suspicious
+)
+
+
+class Worker:
+    """What the warm worker process does, done here."""
+
+    async def run(self, work: Any, permitted: Any, marks: Any) -> Ranked:
+        return room_rank.rank(room_redact.redact(permitted, REDACTOR), marks=marks)
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What one case showed."""
+
+    effects: list[tuple[str, str, Effect]]
+    """Variant, form, effect."""
+    answers: int = 0
+    released: int = 0
+
+
+_GITHUB: list[CannedGitHub] = []
+
+
+def _github(planting: Planting) -> CannedGitHub:
+    """The one of this process, since its client is slow to make; it answers for this case from now on."""
+    if not _GITHUB:
+        _GITHUB.append(CannedGitHub())
+    _GITHUB[0].plant(planting)
+    return _GITHUB[0]
+
+
+class Stage:
+    """One case at work."""
+
+    def __init__(self, planting: Planting, *, snapshot: bytes | None = None) -> None:
+        self.planting = planting
+        self.clock = ManualClock(T0 + timedelta(seconds=30))
+        self.store = MemoryStore() if snapshot is None else MemoryStore.of(snapshot)
+        self.book = Book(self.store, W)
+        self.poster = FakePoster(started_at=T0)
+        self.adversary = Adversary()
+        self.started: list[Start] = []
+        people = [Person(id=one, kind="full", team_id="T1", seen_at=T0) for one in ("U1", "U2")]
+        slack = FakeDirectory(
+            listed=people, channels={"C1": Channel(id="C1", name="incidents", private=True)},
+            inside={"C1": frozenset({"U1", "U2"})}, user_groups={"security": frozenset({"U9"})},
+        )  # fmt: skip
+        self.directory = DirectoryCache(self.store, W, slack, self.clock)
+        self.outbox = Outbox(
+            self.store, W, self.poster, self.clock, limits=OutboxLimits(coalesce=0, channel_gap=0),
+            repermit=self._repermit,
+        )  # fmt: skip
+        self.gateway = gateway(
+            self.store, self.adversary, clock=self.clock, ceilings=Ceilings(incident_usd=CEILING_USD),
+            redact=GUARDS.redact,
+        )  # fmt: skip
+        routing = Routing("C1", Match())
+        self.summarise = flows_summarise.Summarise(
+            gateway=self.gateway, prompt=PROMPT, fence_key=KEY, guards=GUARDS, token_budget=TOKEN_BUDGET,
+            deadline_seconds=5.0, team=lambda service: None,
+        )  # fmt: skip
+        sources = [StoredAlerts(self.store, W, self.clock, lambda sender: Access(ALL), 3.0), _github(planting),
+                   CannedJaeger(planting), Handed(planting)]  # fmt: skip
+        self.parts = Parts(
+            book=self.book, clock=self.clock, routing=routing,
+            collector=Collector(sources, self.clock, services=SERVICES, owner=lambda service: None,
+                                alert_readers=lambda incident: ALL),
+            directory=self.directory, worker=Worker(), cards=self.outbox, assign=self._no_experiment,  # type: ignore[arg-type]
+            summarise=self._no_summary, channel_id=self._channel_id, link_hosts=("github.com",),  # type: ignore[arg-type]
+            timeouts=Timeouts(collecting=0, publish_wait=0, permit=5, late_source=0),
+        )  # fmt: skip
+        self.flow = TriageFlow(self.parts)
+        self.drainer = Drainer(self.store, W, routing, self.clock, self._start, self._neighbours)
+        self.incident_id = ""
+        self.route: dict[str, Any] = {}
+
+    async def _start(self, wanted: Start) -> None:
+        self.started.append(wanted)
+
+    async def _neighbours(self) -> dict[str, frozenset[str]]:
+        return {}
+
+    async def _no_experiment(self, incident: Any, unit_id: str | None) -> tuple[None, None]:
+        return None, None
+
+    async def _channel_id(self, name: str) -> str:
+        return "C1"
+
+    async def _no_summary(self, ranked: Ranked, *, triage_id: str, step: str) -> Rejected:
+        return Rejected(outcome="off", reason="not yet")
+
+    async def _repermit(self, target: str) -> None:
+        await RefreshFlow(self.parts).repermit(target)
+
+    # --- in -----------------------------------------------------------------------------------------------------
+
+    async def receive(self, payload: dict[str, Any]) -> None:
+        """A signed webhook: redacted, read, stored, applied."""
+        door = AlertDoor(
+            "alertmanager", SharedSecret(["s"], "ALERTMANAGER_WEBHOOK_SECRETS"), parser_for("alertmanager")
+        )
+        redacted = redaction_values.redact_value(REDACTOR, payload)
+        await store_signals(self.store, W, door.parse({}, redacted, "0" * 64, self.clock.now()))
+        await self.drainer.drain()
+
+    async def triage(self, service: str) -> str:
+        """Triage the incident of a service up to its facts card."""
+        (row,) = await self.store.query(
+            "SELECT id FROM incidents WHERE service = :s AND merged_into IS NULL", {"s": service}
+        )
+        await self.flow.run(Steps(), row["id"], 1)  # type: ignore[arg-type]
+        await self.send()
+        return str(row["id"])
+
+    async def send(self) -> None:
+        """Let the outbox send what is due."""
+        for _ in range(4):
+            self.clock.advance(2.5)
+            await self.outbox.send_due()
+
+    # --- out ----------------------------------------------------------------------------------------------------
+
+    async def of_other(self, incident_id: str) -> str:
+        """Everything that the store holds of one incident."""
+        tables = {"incidents": "id", "evidence": "incident_id", "triages": "incident_id", "alerts": "incident_id"}
+        rows = [await self.store.query(f"SELECT * FROM {table} WHERE {key} = :i ORDER BY 1, 2, 3", {"i": incident_id})
+                for table, key in tables.items()]  # fmt: skip
+        posts = await self.store.query(
+            "SELECT * FROM posts WHERE target = :t ORDER BY part", {"t": f"incident:{incident_id}"}
+        )
+        return json.dumps([rows, posts], default=str)
+
+    async def spent(self) -> float:
+        """Dollars settled and set aside for the incident."""
+        rows = await self.store.query(
+            "SELECT usd FROM spend_totals WHERE scope = :s", {"s": f"incident:{self.incident_id}"}
+        )
+        return sum(float(row["usd"]) for row in rows)
+
+    async def close(self) -> None:
+        await self.gateway.aclose()
+        await self.directory.close()
+        await self.store.close()
+
+
+class RedTeam:
+    """Runs cases; what no case changes is made once."""
+
+    _snapshot: bytes | None = None
+    _messages: tuple[FakeMessage, ...] = ()
+    _other_id = ""
+
+    def __init__(self) -> None:
+        self._reasons: set[str] = set()
+
+    async def case(self, attack: Attack, field: str, *, stop_at_first: bool = False) -> Outcome:
+        """One attack in one field, against the whole repertoire, or up to the first effect. After `prepare`."""
+        text, token = attack.armed(field)
+        stage = Stage(Planting(field, text), snapshot=self._snapshot)
+        stage.poster.messages = _copy(self._messages)
+        try:
+            return await self._run(stage, text, token, stop_at_first)
+        finally:
+            await stage.close()
+
+    @classmethod
+    async def prepare(cls) -> None:
+        """The other incident, once a process, with every guard in its place."""
+        if cls._snapshot is not None:
+            return
+        stage = Stage(Planting("", ""))
+        await stage.receive(other_webhook())
+        cls._other_id = await stage.triage("search")
+        cls._messages = tuple(_copy(stage.poster.messages))
+        cls._snapshot = stage.store.snapshot()
+        await stage.close()
+
+    async def _run(self, stage: Stage, text: str, token: str, stop_at_first: bool) -> Outcome:
+        outcome = Outcome([])
+        other = await stage.of_other(self._other_id)
+        theirs = len(self._messages)
+        await stage.receive(webhook(stage.planting))
+        stage.incident_id = await stage.triage("checkout-api")
+        ours = stage.poster.messages[theirs:]
+        outcome.effects += [("facts", "facts", one) for one in at_slack(ours)]
+        outcome.effects += await self._other_changed(stage, other, "facts", "facts")
+        if outcome.effects and stop_at_first:
+            return outcome
+        row = await stage.book.triage_row(stage.incident_id, 1)
+        assert row is not None
+        ranked = Ranked.model_validate_json(row["ranked"])
+        messages, snapshot = _copy(stage.poster.messages), stage.store.snapshot()
+        fence = fence_mark(KEY, W, stage.incident_id, ranked.snapshot)
+        composed = flows_summarise.compose(
+            await stage.flow._for_now(ranked, "C1"), PROMPT, fence=fence, token_budget=TOKEN_BUDGET,
+            context_tokens=100_000,
+        )  # fmt: skip
+        for form in forms(text, token, fence):
+            stage.store.restore(snapshot)
+            stage.poster.messages = _copy(messages)
+            stage.adversary.requests.clear()
+            await self._answer(stage, form, ranked, composed, text, outcome)
+            old, new = _changed(messages, stage.poster.messages)
+            found = [*at_slack(new), *in_prompts(one.system + one.user for one in stage.adversary.requests)]
+            found += added(lines(old, notifications=False), lines(new, notifications=False), form.traces, text)
+            if await stage.spent() > CEILING_USD + 1e-9:
+                found.append(Effect("cost", "more was spent than the ceiling allows"))
+            outcome.effects += [(form.variant, form.name, one) for one in found]
+            outcome.effects += await self._other_changed(stage, other, form.variant, form.name)
+            if outcome.effects and stop_at_first:
+                break
+        outcome.effects = list(dict.fromkeys(outcome.effects))
+        return outcome
+
+    async def _other_changed(self, stage: Stage, before: str, variant: str, form: str) -> list[tuple[str, str, Effect]]:
+        found = []
+        if await stage.of_other(self._other_id) != before:
+            found.append((variant, form, Effect("incident", "another incident's rows changed")))
+        now = stage.poster.messages[: len(self._messages)]
+        if [one.message for one in now] != [one.message for one in self._messages]:
+            found.append((variant, form, Effect("incident", "another incident's post changed")))
+        return found
+
+    async def _answer(
+        self, stage: Stage, form: Form, ranked: Ranked, composed: Composed, text: str, outcome: Outcome
+    ) -> None:
+        """Ask as the flow does, publish what comes of it; a form that asks again asks in steps of its own."""
+
+        def choose(request: PromptRequest) -> Any:
+            tried = dict(answers(form, request.user, text))
+            for place in PLACES:
+                answered = Answered(composed, ModelAnswer(json.dumps(tried[place]), USAGE))
+                checked = flows_summarise.check(answered, GUARDS)
+                if isinstance(checked, Released) and _holds(checked, form):
+                    return tried[place]
+            return tried["all"]
+
+        stage.adversary.wanted = choose
+        checked: Released | Rejected | None = None
+        for number in range(form.calls):
+            checked = await stage.summarise(ranked, triage_id=f"{stage.incident_id}/1", step=f"infer{number}")
+            outcome.answers += 1
+            outcome.released += isinstance(checked, Released)
+        assert checked is not None
+        if isinstance(checked, Rejected):
+            if checked.reason in self._reasons:
+                return  # the same sentence of ours has been posted and looked at already
+            self._reasons.add(checked.reason)
+        await stage.flow.publish_summary(stage.incident_id, 1, checked)
+        await stage.send()
+
+
+def _holds(checked: Released, form: Form) -> bool:
+    """Whether the form itself is among what was let out."""
+    summary = checked.summary
+    told = {claim.text for claim in (*summary.going_on, *summary.cause, *summary.next)}
+    return not told.isdisjoint({form.fact.strip(), form.advice.strip()})
+
+
+def _changed(before: list[FakeMessage], now: list[FakeMessage]) -> tuple[list[FakeMessage], list[FakeMessage]]:
+    """The messages that were edited, as they were, and what stands there now, new ones included."""
+    edited = [(old, new) for old, new in zip(before, now, strict=False) if old.message is not new.message]
+    return [old for old, _ in edited], [*(new for _, new in edited), *now[len(before) :]]
+
+
+def _copy(messages: Sequence[FakeMessage]) -> list[FakeMessage]:
+    return [replace(one) for one in messages]
+
+
+__all__ = ["Outcome", "RedTeam", "Stage"]
