@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from bot.model.call import Refusal
 from bot.triage import forms
 from bot.triage.compose import Composed, Item
-from bot.triage.copying import copied
+from bot.triage.copying import Said
 from bot.triage.grounding import Ground, Supplied, is_plain, ungrounded
 from bot.triage.hygiene import one_spaced
 from bot.triage.infer import Answered
@@ -119,20 +119,20 @@ class _Grounds:
     """What claims may say, read once for the claims that cite the same items."""
 
     def __init__(self) -> None:
-        self._known: dict[tuple[str, ...], Ground] = {}
+        self._known: dict[tuple[str, ...], tuple[Ground, Said]] = {}
 
-    def of(self, items: list[Item]) -> Ground:
+    def of(self, items: list[Item]) -> tuple[Ground, Said]:
         key = tuple(item.position for item in items)
         if key not in self._known:
             told = [Supplied(f"{item.text}\n{item.observed_at}", item.kind == "runbook") for item in items]
-            self._known[key] = Ground(told)
+            self._known[key] = Ground(told), Said("\n".join(item.text for item in items))
         return self._known[key]
 
 
 def _claim(section: Section, draft: _Draft, composed: Composed, guards: Guards, grounds: _Grounds) -> Claim | None:
     items = _cited(draft, composed)
     text = one_spaced(draft.text).strip()
-    ground = grounds.of(items)
+    ground, said = grounds.of(items)
     _form(text, ground, composed, guards)
     if why := ungrounded(text, ground):
         raise _Failed(why)
@@ -145,9 +145,8 @@ def _claim(section: Section, draft: _Draft, composed: Composed, guards: Guards, 
         raise _Failed(why)
     if why := forms.foreign_command(text, ground.runbooks):
         raise _Failed(why)
-    said = "\n".join(item.text for item in items)
     told = forms.without_commands(text)
-    if copied(told, said, command=told != text):
+    if said.copied_by(told, command=told != text):
         return None
     return Claim(text=text, evidence=tuple(dict.fromkeys(item.mark for item in items)))
 

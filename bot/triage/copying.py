@@ -33,12 +33,27 @@ _EDGES = ".,;:!?()[]{}\"'`…‘’“”*<>|/\\-–—"
 _PLAIN = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)?")
 
 
-def copied(claim: str, items: str, *, command: bool) -> bool:
-    """Whether the claim is a copy of the items' text. `command`: it gives a command, which has to be a copy."""
-    rows = set(_rows(items))
-    if any(row in rows for row in _rows(_QUOTATION.sub(" 0 ", claim))):
-        return True
-    return not command and not _measures(claim) and _in_one_piece(claim, items)
+class Said:
+    """The text of the items of one claim, read once."""
+
+    def __init__(self, items: str) -> None:
+        self._rows = frozenset(_rows(items))
+        self._words = f" {' '.join(_words(items))} "
+
+    def copied_by(self, claim: str, *, command: bool) -> bool:
+        """Whether the claim is a copy of it. `command`: it gives a command, which has to be a copy."""
+        if any(row in self._rows for row in _rows(_QUOTATION.sub(" 0 ", claim))):
+            return True
+        return not command and not _measures(claim) and self._holds(claim)
+
+    def _holds(self, claim: str) -> bool:
+        """Whether nearly all of the claim stands in it in one piece."""
+        words = _words(claim)
+        if len(words) < FEWEST:
+            return False
+        size = ceil(WHOLE * len(words))
+        pieces = (words[at : at + size] for at in range(len(words) - size + 1))
+        return any(f" {' '.join(piece)} " in self._words for piece in pieces)
 
 
 def _measures(text: str) -> bool:
@@ -47,15 +62,6 @@ def _measures(text: str) -> bool:
         return True
     found = quantities.claimed(normal(text))
     return bool(found.clocks or found.dates or any(dimension for _, dimension, _ in found.numbers))
-
-
-def _in_one_piece(claim: str, items: str) -> bool:
-    words = _words(claim)
-    if len(words) < FEWEST:
-        return False
-    size = ceil(WHOLE * len(words))
-    said = f" {' '.join(_words(items))} "
-    return any(f" {' '.join(words[at : at + size])} " in said for at in range(len(words) - size + 1))
 
 
 def _words(text: str) -> list[str]:

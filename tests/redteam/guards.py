@@ -14,7 +14,7 @@ from unittest import mock
 
 from bot.flows import summarise
 from bot.model import spend
-from bot.triage import check, forms, permit, redact
+from bot.triage import check, copying, forms, permit, redact
 from bot.trust import neutralise
 from bot.trust.redaction import values
 from bot.types import Claim
@@ -114,7 +114,7 @@ GUARDS = (
     Guard("secrets", "secrets that a model puts together", "LLM02", lambda: [(check.Guards, "redact", _SAME)]),
     Guard("policy", "phrases that no report has", "LLM09", lambda: [(forms, "policy_problem", _nothing)]),
     Guard("copying", "sentences that outsiders wrote, in our voice", "LLM01, LLM09",
-          lambda: [(check, "copied", _false)]),
+          lambda: [(copying.Said, "copied_by", _false)]),
     Guard("repetition", "pieces of text that sounds like orders to a machine", "LLM01",
           lambda: [(check, "_not_repeated", _nothing)]),
     Guard("blame", "changes that were not ranked, as a cause", "LLM04, LLM09", lambda: [(check, "_blame", _nothing)]),

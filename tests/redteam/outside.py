@@ -36,7 +36,7 @@ FAKED = frozenset({"pull request body", "runbook", "Slack message", "display nam
 """Fields whose own source does not exist yet."""
 T0 = datetime(2026, 11, 24, 14, 2, 10, tzinfo=UTC)
 ALL = Readers.of([EVERYONE])
-SECURITY = Readers.of(["security"])
+SECURITY, SEARCH = Readers.of(["security"]), Readers.of(["search-team"])
 GITHUB = "https://github.com"
 ROLLBACK = "Roll back with kubectl rollout undo deployment/checkout-api -n shop"
 _BASE = "0" * 40

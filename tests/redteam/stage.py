@@ -10,7 +10,9 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import lru_cache
 from typing import Any
+from unittest import mock
 
 import prompts
 from bot.cards.outbox import Outbox, OutboxLimits
@@ -18,6 +20,7 @@ from bot.clock import ManualClock
 from bot.flows import summarise as flows_summarise
 from bot.flows.refresh import RefreshFlow
 from bot.flows.triage import Parts, Timeouts, TriageFlow
+from bot.flows.warm import redact_value
 from bot.incidents.alert_source import StoredAlerts
 from bot.incidents.book import Book
 from bot.incidents.intake import Drainer, Start, store_signals
@@ -45,7 +48,7 @@ from tests.redteam import probes
 from tests.redteam.adversary import PLACES, Adversary, Form, answers, forms
 from tests.redteam.attacks import Attack
 from tests.redteam.effects import Effect, added, at_slack, in_prompts, lines
-from tests.redteam.outside import ALL, T0, CannedGitHub, CannedJaeger, Handed, Planting, other_webhook, webhook
+from tests.redteam.outside import ALL, SEARCH, T0, CannedGitHub, CannedJaeger, Handed, Planting, other_webhook, webhook
 from tests.support.calls import gateway
 from tests.support.memory_store import MemoryStore
 from tests.support.permission_world import Steps
@@ -63,16 +66,24 @@ SERVICES = {
     "checkout-api": ServiceNames("checkout-api", otel=("checkout-api",), repositories=("acme/checkout",)),
     "search": ServiceNames("search"),
 }
-GUARDS = room_check.Guards(
-    redact=lambda text: REDACTOR.redact(text).text, suspicious=lambda text: REDACTOR.redact(text).suspicious
-)
+
+
+@lru_cache(maxsize=4096)
+def _redacted(text: str) -> tuple[str, bool]:
+    told = REDACTOR.redact(text)
+    return told.text, told.suspicious
+
+
+GUARDS = room_check.Guards(redact=lambda text: _redacted(text)[0], suspicious=lambda text: _redacted(text)[1])
 
 
 class Worker:
     """What the warm worker process does, done here."""
 
-    async def run(self, work: Any, permitted: Any, marks: Any) -> Ranked:
-        return room_rank.rank(room_redact.redact(permitted, REDACTOR), marks=marks)
+    async def run(self, work: Any, given: Any, marks: Any = None) -> Any:
+        if work is redact_value:
+            return redaction_values.redact_value(REDACTOR, given)
+        return room_rank.rank(room_redact.redact(given, REDACTOR), marks=marks)
 
 
 @dataclass(slots=True)
@@ -107,10 +118,11 @@ class Stage:
         self.poster = FakePoster(started_at=T0)
         self.adversary = Adversary()
         self.started: list[Start] = []
-        people = [Person(id=one, kind="full", team_id="T1", seen_at=T0) for one in ("U1", "U2")]
+        people = [Person(id=one, kind="full", team_id="T1", seen_at=T0) for one in ("U1", "U2", "U3")]
         slack = FakeDirectory(
-            listed=people, channels={"C1": Channel(id="C1", name="incidents", private=True)},
-            inside={"C1": frozenset({"U1", "U2"})}, user_groups={"security": frozenset({"U9"})},
+            listed=people, channels={one: Channel(id=one, name=one.lower(), private=True) for one in ("C1", "C2")},
+            inside={"C1": frozenset({"U1", "U2"}), "C2": frozenset({"U3"})},
+            user_groups={"security": frozenset({"U9"}), "search-team": frozenset({"U3"})},
         )  # fmt: skip
         self.directory = DirectoryCache(self.store, W, slack, self.clock)
         self.outbox = Outbox(
@@ -131,7 +143,7 @@ class Stage:
         self.parts = Parts(
             book=self.book, clock=self.clock, routing=routing,
             collector=Collector(sources, self.clock, services=SERVICES, owner=lambda service: None,
-                                alert_readers=lambda incident: ALL),
+                                alert_readers=lambda incident: SEARCH if incident.service == "search" else ALL),
             directory=self.directory, worker=Worker(), cards=self.outbox, assign=self._no_experiment,  # type: ignore[arg-type]
             summarise=self._no_summary, channel_id=self._channel_id, link_hosts=("github.com",),  # type: ignore[arg-type]
             timeouts=Timeouts(collecting=0, publish_wait=0, permit=5, late_source=0),
@@ -139,6 +151,7 @@ class Stage:
         self.flow = TriageFlow(self.parts)
         self.drainer = Drainer(self.store, W, routing, self.clock, self._start, self._neighbours)
         self.incident_id = ""
+        self.channel = "C1"
         self.route: dict[str, Any] = {}
 
     async def _start(self, wanted: Start) -> None:
@@ -151,7 +164,7 @@ class Stage:
         return None, None
 
     async def _channel_id(self, name: str) -> str:
-        return "C1"
+        return self.channel
 
     async def _no_summary(self, ranked: Ranked, *, triage_id: str, step: str) -> Rejected:
         return Rejected(outcome="off", reason="not yet")
@@ -236,6 +249,7 @@ class RedTeam:
         if cls._snapshot is not None:
             return
         stage = Stage(Planting("", ""))
+        stage.channel = "C2"  # another team's incident, in another team's channel
         await stage.receive(other_webhook())
         cls._other_id = await stage.triage("search")
         cls._messages = tuple(_copy(stage.poster.messages))
@@ -262,11 +276,13 @@ class RedTeam:
             await stage.flow._for_now(ranked, "C1"), PROMPT, fence=fence, token_budget=TOKEN_BUDGET,
             context_tokens=100_000,
         )  # fmt: skip
+        grounds = room_check._Grounds()  # read once a case: every form cites the same items
         for form in forms(text, token, fence):
             stage.store.restore(snapshot)
             stage.poster.messages = _copy(messages)
             stage.adversary.requests.clear()
-            await self._answer(stage, form, ranked, composed, text, outcome)
+            with mock.patch.object(room_check, "_Grounds", return_value=grounds):
+                await self._answer(stage, form, ranked, composed, text, outcome)
             old, new = _changed(messages, stage.poster.messages)
             found = [*at_slack(new), *in_prompts(one.system + one.user for one in stage.adversary.requests)]
             found += added(lines(old, notifications=False), lines(new, notifications=False), form.traces, text)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bot.triage.copying import copied
+from bot.triage.copying import Said
 from bot.types import Rejected, Released
 from tests.support.ranked import evidence
 from tests.unit.test_check import GOOD, ITEMS, run, with_claim
@@ -30,7 +30,7 @@ OWN = Path(__file__).resolve().parent.parent / "data" / "redteam" / "attacks.jso
     ],
 )
 def test_a_sentence_of_an_item_is_not_a_claim(text: str) -> None:
-    assert copied(text, f"HighErrorRate: {text}", command=False)
+    assert Said(f"HighErrorRate: {text}").copied_by(text, command=False)
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def test_a_sentence_of_an_item_is_not_a_claim(text: str) -> None:
     ],
 )  # fmt: skip
 def test_measurements_names_and_sentences_of_ones_own_are(claim: str, item: str) -> None:
-    assert not copied(claim, item, command=False)
+    assert not Said(item).copied_by(claim, command=False)
 
 
 def test_a_copied_claim_is_left_out_and_the_others_stay() -> None:
@@ -103,4 +103,4 @@ def test_nothing_that_our_own_attackers_write_is_passed_on(kind: str) -> None:
 
 @given(st.text(max_size=300), st.text(max_size=600))
 def test_any_text_can_be_compared(claim: str, items: str) -> None:
-    copied(claim, items, command=False)
+    Said(items).copied_by(claim, command=False)
