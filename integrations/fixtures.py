@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Any
 
 from integrations.errors import IntegrationError, Refused, Unavailable
 from integrations.ports import Answer, Completion, Message, Place, Posted, PromptRequest
@@ -209,3 +210,38 @@ class FakeReplies:
         if self.failing:
             raise self.failing.pop(0)
         self.shown.append((place, answer))
+
+
+@dataclass
+class FakeScreens:
+    """`Screens` that remembers what was shown; `failing` are raised one a call."""
+
+    forms: list[tuple[str, Mapping[str, Any]]] = field(default_factory=list)
+    homes: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    direct: list[tuple[str, str | None, Answer]] = field(default_factory=list)
+    assistant: list[tuple[str, str, Any]] = field(default_factory=list)
+    failing: list[IntegrationError] = field(default_factory=list)
+
+    async def open_form(self, trigger_id: str, view: Mapping[str, Any]) -> None:
+        self._may_fail()
+        self.forms.append((trigger_id, view))
+
+    async def publish_home(self, person_id: str, view: Mapping[str, Any]) -> None:
+        self._may_fail()
+        self.homes[person_id] = view
+
+    async def say_in_direct(self, channel_id: str, thread_ts: str | None, answer: Answer) -> None:
+        self._may_fail()
+        self.direct.append((channel_id, thread_ts, answer))
+
+    async def assistant_status(self, channel_id: str, thread_ts: str, status: str) -> None:
+        self._may_fail()
+        self.assistant.append((channel_id, thread_ts, status))
+
+    async def assistant_prompts(self, channel_id: str, thread_ts: str, prompts: Sequence[tuple[str, str]]) -> None:
+        self._may_fail()
+        self.assistant.append((channel_id, thread_ts, tuple(prompts)))
+
+    def _may_fail(self) -> None:
+        if self.failing:
+            raise self.failing.pop(0)

@@ -202,6 +202,31 @@ class Replies(Protocol):
         ...
 
 
+class Screens(Protocol):
+    """What one person is shown outside of messages: forms (modals), the Home tab, the assistant's side panel.
+
+    Each raises Unavailable, Denied, Malformed, or Refused with Slack's own word as `code`.
+    """
+
+    async def open_form(self, trigger_id: str, view: Mapping[str, Any]) -> None:
+        """A modal; `trigger_id` is of a click or command within the last three seconds."""
+        ...
+
+    async def publish_home(self, person_id: str, view: Mapping[str, Any]) -> None: ...
+
+    async def say_in_direct(self, channel_id: str, thread_ts: str | None, answer: Answer) -> None:
+        """A message in a direct conversation with one person (the assistant's is one)."""
+        ...
+
+    async def assistant_status(self, channel_id: str, thread_ts: str, status: str) -> None:
+        """What the assistant's panel says it is doing; "" ends it."""
+        ...
+
+    async def assistant_prompts(self, channel_id: str, thread_ts: str, prompts: Sequence[tuple[str, str]]) -> None:
+        """Questions to begin with, each a title and the message that it sends; at most four."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class PromptRequest:
     """What goes to a model: messages and the JSON schema of the only acceptable answer."""
@@ -239,5 +264,6 @@ class ModelEndpoint(Protocol):
 
 __all__ = [
     "AlertParser", "Answer", "Completion", "Directory", "GroupSource", "Incident", "IncidentSource", "Message",
-    "ModelEndpoint", "Place", "Posted", "Poster", "PreparedDoor", "PromptRequest", "Replies", "SignalDoor", "Source",
+    "ModelEndpoint", "Place", "Posted", "Poster", "PreparedDoor", "PromptRequest", "Replies", "Screens", "SignalDoor",
+    "Source",
 ]  # fmt: skip

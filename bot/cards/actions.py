@@ -18,6 +18,9 @@ NOT_HELPFUL = "sitrep.not_helpful"
 FEEDBACK = "sitrep.feedback"
 ASK = "sitrep.ask"
 CATCH_UP = "sitrep.catch_up"
+NOTE = "sitrep.note"
+LABEL = "sitrep.label"
+DRAFT = "sitrep.draft"
 
 MAX_VALUE = 2000
 """Slack's limit on a button's value."""

@@ -20,7 +20,7 @@ from bot.cards.phrases import (
     restricted_reason,
 )  # fmt: skip
 from bot.cards.runs import GAP, NAME_LIMIT, Line, Run, bold, joined, text
-from bot.cards.state import CardState, StormPart
+from bot.cards.state import CardState, CauseSaid, StormPart
 from bot.trust.neutralise import clean
 from bot.types import Claim, Reason, SourceStatus, Suspect
 
@@ -71,13 +71,20 @@ def paragraphs(state: CardState) -> tuple[Paragraph, ...]:
         heading = "What was going on" if state.phase == "resolved" else "What is going on"
         made.append(Paragraph((bold(heading), GAP, *_claims(state, state.summary.going_on))))
     if state.phase == "resolved":
-        if state.confirmed is None and state.first_suspect is not None and "label" in state.offers:
+        if state.cause_said is not None:
+            made.append(Paragraph((bold("Cause"), GAP, text(_cause_in_words(state.cause_said)))))
+        elif state.confirmed is None and "label" in state.offers:
             made.append(Paragraph((bold(words.ASK_CAUSE), GAP, text("One click below tells the next responder."))))
         return tuple(made)
     steps = _claim_steps(state) or _fixed_steps(state)
     if steps:
         made.append(Paragraph((bold("Next"),), steps))
     return tuple(made)
+
+
+def _cause_in_words(said: CauseSaid) -> str:
+    by = f", said by {said.by}" if said.by else ""
+    return f"{words.CAUSES[said.cause]}{f' {said.service}' if said.service else ''}{by}."
 
 
 def _claims(state: CardState, claims: Sequence[Claim]) -> Line:
@@ -321,7 +328,8 @@ def buttons(state: CardState) -> tuple[Button, ...]:
     made: list[Button] = []
     first = None if state.restricted else state.first_suspect
     value = _value(state, first)
-    if first is not None and "label" in state.offers and state.confirmed is None:
+    open_question = state.confirmed is None and state.cause_said is None
+    if first is not None and "label" in state.offers and open_question:
         made.append(Button(actions.WAS_CHANGE, "It was this change", value, primary=state.phase == "resolved"))
         made.append(Button(actions.WAS_NOT, "It was not", value))
     if state.ruled_out and "label" in state.offers and not state.restricted:
@@ -331,6 +339,11 @@ def buttons(state: CardState) -> tuple[Button, ...]:
             until = words.clock_minute(last.undo_until_at)
             label = f"Undo: not {change_words(suspect, state.item(suspect.mark), 20)} (until {until})"
             made.append(Button(actions.UNDO_WAS_NOT, label, _value(state, suspect)))
+    if state.phase == "resolved" and not state.restricted:
+        if first is None and "label" in state.offers and open_question:
+            made.append(Button(actions.LABEL, "Name the cause", value, primary=True))
+        if "draft" in state.offers:
+            made.append(Button(actions.DRAFT, "Draft a report", value))
     if state.phase != "resolved":
         if "ask" in state.offers and not state.restricted:
             made.append(Button(actions.ASK, "Ask", value))
@@ -347,6 +360,8 @@ def buttons(state: CardState) -> tuple[Button, ...]:
             if state.incident.source != "pagerduty":
                 question = f"Say that {state.incident.id[:100]} is over?"
                 made.append(Button(actions.RESOLVE, "Resolve", value, confirm=("Resolve", question, "Resolve")))
+        if "note" in state.offers and state.incident.source == "pagerduty" and not state.restricted:
+            made.append(Button(actions.NOTE, "Add note", value))
     if "own_view" in state.offers and (state.hidden or state.restricted):
         number = f" ({state.hidden})" if state.hidden else ""
         made.append(Button(actions.OWN_VIEW, f"{words.SHOW_MINE}{number}", value))

@@ -31,6 +31,32 @@ def violations(text: str, blocks: Sequence[Block]) -> list[str]:
     return list(_violations(text, blocks))
 
 
+def view_violations(view: Block) -> list[str]:
+    """The same for a modal or a Home tab: docs.slack.dev/reference/views."""
+    return list(_view_violations(view))
+
+
+def _view_violations(view: Block) -> Iterator[str]:
+    blocks = view.get("blocks", ())
+    yield from _number("blocks", blocks, 100)
+    if units(str(view.get("private_metadata", ""))) > 3000:
+        yield "private_metadata: more than 3,000 characters"
+    if view.get("type") == "modal":
+        yield from _length("callback_id", view.get("callback_id"), MAX_ID)
+        for name in ("title", "submit", "close"):
+            yield from _plain(name, view.get(name), 24)
+    elif view.get("type") != "home":
+        yield f"a view {view.get('type')!r}"
+    ids = Counter(block["block_id"] for block in blocks if "block_id" in block)
+    for block_id, times in ids.items():
+        if times > 1:
+            yield f"block_id {block_id!r} stands {times} times"
+        yield from _length("block_id", block_id, MAX_ID)
+    for block in blocks:
+        for problem in _block(block):
+            yield f"{block.get('type')}: {problem}"
+
+
 def _violations(text: str, blocks: Sequence[Block]) -> Iterator[str]:
     if not 1 <= units(text) <= MAX_MESSAGE_TEXT:
         yield f"text: {units(text)} characters, wanted 1 to {MAX_MESSAGE_TEXT}"
@@ -85,7 +111,40 @@ def _actions(block: Block) -> Iterator[str]:
         if times > 1:
             yield f"action_id {action_id!r} stands {times} times"
     for element in elements:
-        yield from _button(element)
+        yield from _select(element) if element.get("type") == "static_select" else _button(element)
+
+
+def _select(element: Block) -> Iterator[str]:
+    yield from _length("action_id", element.get("action_id"), MAX_ID)
+    if "placeholder" in element:
+        yield from _plain("placeholder", element["placeholder"], 150)
+    options = element.get("options", ())
+    yield from _number("options", options, 100)
+    for option in options:
+        yield from _plain("option", option.get("text"), 75)
+        yield from _length("option value", option.get("value"), 150)
+    if len({option.get("value") for option in options}) < len(options):
+        yield "two options have one value"
+    if "initial_option" in element and element["initial_option"] not in options:
+        yield "initial_option is none of the options"
+
+
+def _input(block: Block) -> Iterator[str]:
+    yield from _plain("label", block.get("label"), 2000)
+    if "hint" in block:
+        yield from _plain("hint", block["hint"], 2000)
+    element = block.get("element", {})
+    if element.get("type") == "static_select":
+        yield from _select(element)
+    elif element.get("type") == "plain_text_input":
+        yield from _length("action_id", element.get("action_id"), MAX_ID)
+        most = element.get("max_length", MAX_TEXT)
+        if not 1 <= most <= MAX_TEXT:
+            yield f"max_length {most!r}"
+        if "initial_value" in element:
+            yield from _length("initial_value", element["initial_value"], most)
+    else:
+        yield f"an element {element.get('type')!r} that we do not use"
 
 
 def _button(element: Block) -> Iterator[str]:
@@ -242,6 +301,7 @@ _CHECKS = {
     "section": _section,
     "context": _context,
     "actions": _actions,
+    "input": _input,
     "container": _container,
     "table": _table,
     "context_actions": _context_actions,

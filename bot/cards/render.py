@@ -54,7 +54,7 @@ def render(state: CardState, form: Form = "modern") -> Rendered:
     thread: dict[str, RenderedPart] = {}
     for name, change_id in zip(("reply1", "reply2"), state.replies, strict=False):
         line = reply_line(state, change_id)
-        thread[name] = RenderedPart(_plain(line), made.reply(line, policy, began), broadcast=True)
+        thread[name] = RenderedPart(plain(line), made.reply(line, policy, began), broadcast=True)
     depth = details.sections(state)
     if depth:
         heading = f"Details of {state.incident.id}: " + ", ".join(s.heading.lower() for s in depth)
@@ -89,9 +89,9 @@ def _notification(state: CardState, told: content.Card, policy: LinkPolicy) -> s
     """The lock screen's sentence first, then the whole card in plain words for a screen reader."""
     lines = [mrkdwn(phrases.lock_screen(state), 500)]
     for paragraph in () if state.restricted else told.paragraphs:
-        lines.append(_plain(paragraph.line))
-        lines += [f"{number}. {_plain(step)}" for number, step in enumerate(paragraph.steps, start=1)]
-    lines.append(_plain(told.footer))
+        lines.append(plain(paragraph.line))
+        lines += [f"{number}. {plain(step)}" for number, step in enumerate(paragraph.steps, start=1)]
+    lines.append(plain(told.footer))
     kept, used = [], 0
     for line in lines:
         size = units(line) + 1
@@ -101,7 +101,7 @@ def _notification(state: CardState, told: content.Card, policy: LinkPolicy) -> s
     return "\n".join(kept)
 
 
-def _plain(line: Line) -> str:
+def plain(line: Line) -> str:
     """The line without links, dates or styles, escaped: Slack parses `text` like mrkdwn."""
     shown: list[str] = []
     for run in line:
@@ -124,7 +124,7 @@ def _minimal(sentence: str) -> dict[str, Any]:
 def _minimal_thread(state: CardState) -> dict[str, RenderedPart]:
     thread = {}
     for name, change_id in zip(("reply1", "reply2"), state.replies, strict=False):
-        told = _plain(reply_line(state, change_id))
+        told = plain(reply_line(state, change_id))
         block = {"type": "section", "text": mrkdwn_object(told)}
         thread[name] = RenderedPart(told, [block], broadcast=True)
     return thread

@@ -31,10 +31,10 @@ from bot.types import (
 from integrations.records import Evidence, EvidenceKind, Incident, Record, UtcTime
 
 Phase = Literal["collecting", "facts", "summary", "acknowledged", "mitigated", "resolved", "reopened"]
-Offer = Literal["label", "acknowledge", "own_view", "feedback", "ask", "catchup", "life"]
+Offer = Literal["label", "acknowledge", "own_view", "feedback", "ask", "catchup", "life", "note", "draft"]
 """What the buttons of a card offer; only what the running bot can do is named."""
 
-OFFERS: tuple[Offer, ...] = ("label", "acknowledge", "own_view", "feedback", "life")
+OFFERS: tuple[Offer, ...] = ("label", "acknowledge", "own_view", "feedback", "life", "ask", "catchup", "note", "draft")
 MAX_SUSPECTS = 10
 MAX_REPLIES = 2
 UNDO_SECONDS = 600
@@ -103,6 +103,15 @@ class Confirmed(Record):
     at: UtcTime
 
 
+class CauseSaid(Record):
+    """What somebody named as the cause where it was none of the suspects."""
+
+    cause: Literal["change", "service", "external", "unknown"]
+    service: str | None = None
+    by: str = ""
+    at: UtcTime
+
+
 class CardState(Record):
     """Everything a card shows. `version` is given by the outbox when the state is written."""
 
@@ -143,6 +152,7 @@ class CardState(Record):
     not_helpful: int = 0
     ruled_out: tuple[RuledOut, ...] = ()
     confirmed: Confirmed | None = None
+    cause_said: CauseSaid | None = None
     announced: str | None = None
     """The suspect that the channel was notified of: its change_id, "" for a post without one, None before any."""
     replies: tuple[str, ...] = Field(default=(), max_length=MAX_REPLIES)
@@ -268,7 +278,11 @@ class CardState(Record):
     def confirm(self, change_id: str, *, by: str, at: datetime) -> CardState:
         """Somebody says that it was this change."""
         kept = tuple(one for one in self.ruled_out if one.change_id != change_id)
-        return self._with(confirmed=Confirmed(change_id=change_id, by=by, at=at), ruled_out=kept)
+        return self._with(confirmed=Confirmed(change_id=change_id, by=by, at=at), ruled_out=kept, cause_said=None)
+
+    def cause_named(self, said: CauseSaid) -> CardState:
+        """Somebody says that the cause was none of the suspects; the latest word stands."""
+        return self._with(cause_said=said, confirmed=None)
 
     def announcing(self, *, posted: bool) -> CardState:
         """Decides whether the channel is told of a new first suspect, at most twice (CARD.md, principle 5).
@@ -294,7 +308,7 @@ class CardState(Record):
         """
         if before is None:
             return self
-        carried = ["ruled_out", "confirmed", "helpful", "not_helpful", "announced", "replies", "paused"]
+        carried = ["ruled_out", "confirmed", "cause_said", "helpful", "not_helpful", "announced", "replies", "paused"]
         if not before.restricted and not self.restricted:
             carried.append("offers")  # a restricted card offers less; that is no wish of anybody's
         kept = {name: getattr(before, name) for name in carried}

@@ -127,6 +127,12 @@ NO_SOURCE = "No source answered. What is known is the alert itself."
 NARROWED = "Narrowed: somebody who can read this channel may see less."
 ASK_CAUSE = "What was the cause?"
 NO_LONGER_SHOWN = "The suspect named here is no longer shown: somebody who can read this channel may not see it."
+CAUSES = {
+    "change": "A change that is not among the suspects",
+    "service": "The service itself",
+    "external": "Something outside",
+    "unknown": "Nobody knows",
+}
 HELD_OUT = "held out for measurement"
 SHOW_MINE = "Show what I may see"
 SUMMARY_NOT_SHOWN = "it cites items that somebody who can read this channel may not see"

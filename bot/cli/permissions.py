@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from bot.settings import Settings
     from bot.store import Store
     from bot.trust.directory import DirectoryCache
-    from bot.trust.explain import Explanation, Rules
+    from bot.trust.explain import Explanation
     from bot.trust.principals import Principal
     from integrations.records import Channel, Person, Readers
 
@@ -82,9 +82,10 @@ async def _explain(
     from bot.trust.explain import explain, explain_audience
     from bot.trust.principals import Principal
     from bot.wiring import access_of, directory_of
+    from bot.wiring.values import reader_rules
     from integrations.records import WORLD
 
-    rules = _rules(settings)
+    rules = reader_rules(settings)
     async with AsyncExitStack() as stack:
         store = SqliteStore.open(settings.home / "sitrep.db")
         stack.push_async_callback(store.close)
@@ -141,21 +142,6 @@ async def _stored_readers(store: Store, workspace_id: str, item: str) -> Readers
     if not rows:
         raise SitrepError(f"no stored item {item!r}; write it as the card does: P8K2Q1/e3")
     return parse_readers(rows[0]["readers"])
-
-
-def _rules(settings: Settings) -> Rules:
-    """Where each any-of set of the settings is written."""
-    written: dict[frozenset[str], list[str]] = {}
-    for name, source in settings.file.sources.items():
-        if source.readers is not None:
-            written.setdefault(frozenset(source.readers), []).append(f"[sources.{name}] readers")
-    for name, team in settings.file.teams.items():
-        if team.readers is not None:
-            written.setdefault(frozenset(team.readers), []).append(f"[teams.{name}] readers")
-    for name, service in settings.file.services.items():
-        if service.readers is not None:
-            written.setdefault(frozenset(service.readers), []).append(f"[services.{name}] readers")
-    return {any_of: ", ".join(places[:3]) for any_of, places in written.items()}
 
 
 class StoredOnly:

@@ -44,6 +44,12 @@ class Views:
         shown = permit_released(checked, before, permitted)
         return state.with_summary(shown) if shown is not None else state
 
+    async def ranked_for(self, incident_id: str, principal: Principal) -> Ranked | None:
+        """What was ranked and stored, as this reader may read it; None before the first triage."""
+        incident, audience = await self._entitled(incident_id, principal)
+        found = await self._parts.book.ranked(incident_id)
+        return self._permitted(found[0], incident, audience) if found is not None else None
+
     async def may_see(self, incident: Incident, principal: Principal) -> bool:
         """Whether this person may read the incident itself."""
         audience = audience_of_person(await self._placed(incident, principal), self._parts.clock.now())

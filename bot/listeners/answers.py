@@ -8,11 +8,13 @@ from datetime import datetime
 from typing import Any
 
 from bot.cards import words
-from bot.cards.render import Form, render
+from bot.cards.render import Form, RenderedPart, render
 from bot.cards.state import CardState
+from bot.flows.reading import SimilarIncident
 from bot.listeners.desk import Acknowledged, DeskStatus, IncidentLine, Vote
-from bot.trust.neutralise import mrkdwn, mrkdwn_code, mrkdwn_object, plain_text
+from bot.trust.neutralise import LinkPolicy, mrkdwn, mrkdwn_code, mrkdwn_link, mrkdwn_object, plain_text
 from integrations.ports import Answer
+from integrations.records import Incident
 
 PICK_INCIDENT = "sitrep.pick_incident"
 MENU_OF = "sitrep.menu:"
@@ -33,6 +35,11 @@ def _section(markup: str) -> dict[str, Any]:
 def said(markup: str) -> Answer:
     """One paragraph."""
     return Answer(markup, (_section(markup),))
+
+
+def of(drawn: RenderedPart) -> Answer:
+    """What a card's own drawing made."""
+    return Answer(drawn.text, tuple(drawn.blocks[:MAX_BLOCKS]))
 
 
 def name_of(line: IncidentLine) -> str:
@@ -74,6 +81,73 @@ MENU_TOO_OLD = "That menu is too old. Type the command again."
 _INCIDENT_ID = re.compile(r'"i": ?"([A-Za-z0-9]{1,60})"|\b([A-Z][A-Z0-9]{3,40})\b')
 ONLY_ADMINS = "That is for the admins of Sitrep; nothing was changed."
 WHY_NEEDED = "Say why: `/sitrep pause too many wrong answers`. The reason stands in the audit trail."
+
+
+ONLY_ADMINS_OF_TEAMS = "That is for admins of every team that it touches; nothing was changed."
+NOT_TRIAGED = "Nobody has looked at that incident yet. `/sitrep triage` does."
+WHICH_ITEM = "Name the item by its mark: `/sitrep why e3` in the incident's channel, or `/sitrep why P8K2Q1/e3`."
+LABEL_TYPED = (
+    "The form could not be opened. Type it: `/sitrep label e3 what fixed it` for the change with that mark, or "
+    "`service`, `external`, `unknown` or `change` in place of the mark."
+)
+FORM_TOO_LATE = "That took too long for a form to open. Click again."
+FORM_NOT_HERE = "A form cannot be opened here."
+
+
+def labelled(said_cause: str) -> Answer:
+    return said(f"Noted. The cause: {mrkdwn(said_cause, 200)}.")
+
+
+def why(sentences: Sequence[str]) -> Answer:
+    return said("\n".join(mrkdwn(one, 400) for one in sentences)[:2900])
+
+
+def similar(line: IncidentLine, found: Sequence[SimilarIncident], policy: LinkPolicy | None = None) -> Answer:
+    if not found:
+        return said(f"No earlier incident that you may see is like {mrkdwn_code(name_of(line), 60)}.")
+    lines = [f"*Like {mrkdwn(name_of(line), 60)}*"]
+    for one in found[:5]:
+        number = f" (#{one.number})" if one.number is not None else ""
+        name = mrkdwn_link(one.url, f"{one.id}{number}", policy or LinkPolicy(()))
+        ended = f" Ended by: {mrkdwn(one.resolved_by, 120)}." if one.resolved_by else " Nobody said what ended it."
+        reasons = mrkdwn("; ".join(one.reasons[:3]), 200)
+        lines.append(f"{name}, {one.triggered_at:%Y-%m-%d}: {mrkdwn(one.title, 120)}. {reasons}.{ended}")
+    return said("\n".join(lines)[:2900])
+
+
+def refused(why_not: str) -> Answer:
+    return said(f"Nothing was changed. {mrkdwn(why_not, 300)}")
+
+
+def merged(source: IncidentLine, target: IncidentLine) -> Answer:
+    return said(
+        f"{mrkdwn_code(source.id, 60)} is part of {mrkdwn_code(target.id, 60)} now. `/sitrep split` takes them apart."
+    )
+
+
+def split(incident_id: str) -> Answer:
+    return said(f"{mrkdwn_code(incident_id, 60)} stands on its own now; its card follows.")
+
+
+def into_which(line: IncidentLine) -> str:
+    return f"Into which incident is {mrkdwn_code(name_of(line), 60)} merged?"
+
+
+def which_to_merge(lines: Sequence[IncidentLine]) -> Answer:
+    """Two ids are needed; these may be named."""
+    shown = "\n".join(f"{mrkdwn_code(name_of(line), 60)} {mrkdwn(line.title, 100)}" for line in lines[:MAX_LISTED])
+    return said(f"Name both: `/sitrep merge P1 into P2`.\n{shown or 'There is no open incident that you may see.'}")
+
+
+def what_to_split(line: IncidentLine, services: Sequence[str], merged_ones: Sequence[Incident]) -> Answer:
+    """What an incident is made of, as far as this person may see it."""
+    parts = []
+    if merged_ones:
+        parts.append("merged into it: " + ", ".join(mrkdwn_code(one.id, 60) for one in merged_ones[:10]))
+    if len(services) > 1:
+        parts.append("alerts of: " + ", ".join(mrkdwn_code(one, 60) for one in services[:20]))
+    made = "; ".join(parts) or "nothing that could be split off"
+    return said(f"{mrkdwn_code(name_of(line), 60)} is made of {made}. Name what should stand on its own.")
 
 
 def paused(was_running: bool) -> Answer:

@@ -22,11 +22,13 @@ from slack_sdk.web.async_client import AsyncWebClient
 from bot.cards.render import Form
 from bot.clock import Clock
 from bot.errors import NotPermitted
+from bot.flows.reading import NotTriaged
 from bot.flows.requests import MAX_ATTEMPTS, Request
-from bot.listeners import answers, doing
+from bot.listeners import answers, doing, modals
 from bot.listeners.asked import Asked
 from bot.listeners.desk import Desks, ReaderEvents
-from integrations.errors import IntegrationError
+from bot.listeners.submissions import Form as SubmittedForm
+from integrations.errors import Denied, IntegrationError, Refused
 from integrations.ports import Answer, Place, Replies
 
 log = logging.getLogger(__name__)
@@ -78,6 +80,7 @@ class Listeners:
         app = AsyncApp(client=client, request_verification_enabled=False, ssl_check_enabled=False)
         app.command(COMMAND)(self.command)
         app.action(OURS)(self.clicked)
+        app.view(OURS)(self.submitted)
         app.event("member_joined_channel")(self.member_joined)
         app.event("member_left_channel")(self.member_left)
         for name in CHANNEL_EVENTS:
@@ -138,6 +141,20 @@ class Listeners:
         )  # fmt: skip
         await self._take(ack, request, trigger_id)
 
+    async def submitted(self, ack: Ack, body: Body, view: Body) -> None:
+        """A form that comes back; what has to be mended is said at its field."""
+        form, callback_id = modals.read(view), str(view.get("callback_id", ""))
+        if form is not None and form.errors:
+            await ack(response_action="errors", errors=dict(form.errors))
+            return
+        fields = {name: self._redact(given) for name, given in form.fields.items()} if form is not None else {}
+        request = Request(
+            id=_id(f"{view.get('id')}:{view.get('hash')}"), kind=f"{doing.FORM}:{callback_id}",
+            by=str((body.get("user") or {}).get("id", "")), channel=form.channel if form is not None else "",
+            received_at=self._clock.now(), value=SubmittedForm(form.about, fields).encode() if form is not None else "",
+        )  # fmt: skip
+        await self._take(ack, request, _text(body.get("trigger_id")))
+
     # --- doing it -------------------------------------------------------------------------------------------------
 
     async def _take(self, ack: Ack, request: Request, trigger_id: str | None) -> None:
@@ -178,6 +195,8 @@ class Listeners:
         try:
             asked = Asked(self._desks, request, await self._form(), trigger_id=trigger_id)
             return await doing.answer_to(asked)
+        except NotTriaged:
+            return answers.said(answers.NOT_TRIAGED)
         except NotPermitted:
             return answers.said(answers.NO_SUCH)
         except Exception as failed:  # noqa: BLE001 - a door: the person gets a sentence and a reference, the log the kind
@@ -192,6 +211,15 @@ class Listeners:
         place = Place(request.channel, request.by, request.response_url, request.thread_ts)
         try:
             await self._replies.to_person(place, answer)
+        except (Denied, Refused):
+            await self._show_in_direct(request.by, answer)  # the app is not in that channel, or the answer has none
+        except IntegrationError as failed:
+            log.warning("a private answer could not be shown: %s", failed.message)
+
+    async def _show_in_direct(self, person_id: str, answer: Answer) -> None:
+        """In the person's own conversation with the app."""
+        try:
+            await self._desks.screens.say_in_direct(person_id, None, answer)
         except IntegrationError as failed:
             log.warning("a private answer could not be shown: %s", failed.message)
 

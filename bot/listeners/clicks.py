@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 
-from bot.cards import actions
+from bot.cards import actions, private
 from bot.cards.actions import ActionValue
+from bot.errors import NotPermitted
 from bot.flows.life import Said
-from bot.listeners import answers
+from bot.listeners import answers, modals
 from bot.listeners.asked import Asked
 from bot.listeners.commands import life
 from bot.listeners.desk import Vote
+from bot.listeners.opening import Opened, open_form
 from integrations.ports import Answer
 
 Click = Callable[[Asked, ActionValue], Awaitable[Answer | None]]
@@ -18,24 +20,33 @@ Click = Callable[[Asked, ActionValue], Awaitable[Answer | None]]
 
 def _vote(vote: Vote) -> Click:
     async def work(asked: Asked, value: ActionValue) -> Answer:
-        await asked.desks.desk.vote(value.incident_id, asked.user, value.version, vote)
+        await asked.desks.labels.vote(value.incident_id, asked.user, value.version, vote)
         return answers.voted(vote)
 
     return work
 
 
-async def was_change(asked: Asked, value: ActionValue) -> Answer:
-    name = await asked.desks.desk.was_change(value.incident_id, asked.user, value.version, value.mark)
+async def was_change(asked: Asked, value: ActionValue) -> Answer | None:
+    """The form with this suspect chosen; where there are no forms, the click itself is the label."""
+    choices = await asked.desks.labels.choices(value.incident_id, asked.user)
+    if value.mark not in {suspect.mark for suspect in choices.suspects}:
+        raise NotPermitted(value.mark)
+    opened = await open_form(asked, modals.label_form(choices, value, asked.request.channel))
+    if opened == "opened":
+        return None
+    if opened == "too_late":
+        return answers.said(answers.FORM_TOO_LATE)
+    name = await asked.desks.labels.was_change(value.incident_id, asked.user, value.version, value.mark)
     return answers.was_change(name)
 
 
 async def was_not(asked: Asked, value: ActionValue) -> Answer:
-    name, until_at = await asked.desks.desk.was_not(value.incident_id, asked.user, value.version, value.mark)
+    name, until_at = await asked.desks.labels.was_not(value.incident_id, asked.user, value.version, value.mark)
     return answers.was_not(name, until_at)
 
 
 async def undo_was_not(asked: Asked, value: ActionValue) -> Answer:
-    return answers.undone(await asked.desks.desk.undo_was_not(value.incident_id, asked.user, value.mark))
+    return answers.undone(await asked.desks.labels.undo_was_not(value.incident_id, asked.user, value.mark))
 
 
 def _life(said: Said) -> Click:
@@ -50,6 +61,24 @@ async def own_view(asked: Asked, value: ActionValue) -> Answer:
     return answers.own_view(state, asked.form)
 
 
+async def label(asked: Asked, value: ActionValue) -> Answer | None:
+    """The form, no suspect chosen."""
+    choices = await asked.desks.labels.choices(value.incident_id, asked.user)
+    opened = await open_form(asked, modals.label_form(choices, value, asked.request.channel))
+    return _instead(opened, answers.LABEL_TYPED)
+
+
+async def catch_up(asked: Asked, value: ActionValue) -> Answer:
+    told = await asked.desks.reading.catch_up(asked.user, value.incident_id)
+    return answers.of(private.catch_up(told, asked.form))
+
+
+def _instead(opened: Opened, not_here: str) -> Answer | None:
+    if opened == "opened":
+        return None
+    return answers.said(answers.FORM_TOO_LATE if opened == "too_late" else not_here)
+
+
 CLICKS: Mapping[str, Click] = {
     actions.HELPFUL: _vote("helpful"),
     actions.NOT_HELPFUL: _vote("not_helpful"),
@@ -60,6 +89,8 @@ CLICKS: Mapping[str, Click] = {
     actions.MITIGATED: _life("mitigated"),
     actions.RESOLVE: _life("resolved"),
     actions.OWN_VIEW: own_view,
+    actions.LABEL: label,
+    actions.CATCH_UP: catch_up,
 }
 
 

@@ -12,13 +12,31 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
+from bot.cards.private import CatchUp
 from bot.cards.state import CardState
-from bot.flows.desk import Acknowledged, DeskStatus, IncidentLine, Vote
+from bot.flows.desk import Acknowledged, DeskStatus, IncidentLine
+from bot.flows.labels import CAUSES, Label, LabelChoices, Vote
 from bot.flows.life import Declared, Outcome, Said
+from bot.flows.reading import SimilarIncident
 from bot.flows.requests import Request
-from integrations.records import Person
+from integrations.ports import Screens
+from integrations.records import Incident, Person
 
-__all__ = ["Acknowledged", "Desk", "DeskStatus", "Desks", "IncidentLine", "ReaderEvents", "Requests", "Vote"]
+__all__ = [
+    "CAUSES", "Acknowledged",
+    "Desk",
+    "DeskStatus",
+    "Desks",
+    "Groups",
+    "IncidentLine",
+    "Label",
+    "LabelChoices",
+    "Labelling",
+    "ReaderEvents",
+    "Readings",
+    "Requests",
+    "Vote",
+]  # fmt: skip
 
 
 class Desk(Protocol):
@@ -44,6 +62,18 @@ class Desk(Protocol):
 
     async def status_for(self, user_id: str) -> DeskStatus: ...
 
+    async def acknowledge(self, incident_id: str, by: str) -> Acknowledged:
+        """Acknowledges at the incident source, as the mapped person."""
+        ...
+
+    async def own_view(self, user_id: str, incident_id: str) -> CardState:
+        """The card as this person may see it, collected again; may take as long as the sources do."""
+        ...
+
+
+class Labelling(Protocol):
+    """What people say of an incident."""
+
     async def vote(self, incident_id: str, by: str, version: int, vote: Vote) -> None:
         """One vote a person and incident; the latest counts."""
         ...
@@ -60,12 +90,12 @@ class Desk(Protocol):
         """Whether it was taken back; False when its ten minutes are over."""
         ...
 
-    async def acknowledge(self, incident_id: str, by: str) -> Acknowledged:
-        """Acknowledges at the incident source, as the mapped person."""
+    async def choices(self, incident_id: str, by: str) -> LabelChoices:
+        """What the form for a label offers this person."""
         ...
 
-    async def own_view(self, user_id: str, incident_id: str) -> CardState:
-        """The card as this person may see it, collected again; may take as long as the sources do."""
+    async def label(self, incident_id: str, by: str, version: int, label: Label) -> str:
+        """Stores a word about the cause; returns it in words."""
         ...
 
 
@@ -81,6 +111,40 @@ class Life(Protocol):
     async def say(self, incident_id: str, by: str, said: Said, request_id: str) -> Outcome:
         """One transition by this person's word."""
         ...
+
+
+class Readings(Protocol):
+    """What one person reads of an incident. Raises NotTriaged where nobody has looked at it yet."""
+
+    async def card(self, user_id: str, incident_id: str) -> CardState:
+        """The card as it stands, for this person."""
+        ...
+
+    async def catch_up(self, user_id: str, incident_id: str) -> CatchUp: ...
+
+    async def why(self, user_id: str, incident_id: str, mark: str) -> Sequence[str]:
+        """Which rule lets this person, and the channel, read an item, in sentences."""
+        ...
+
+    async def similar(self, user_id: str, incident_id: str) -> Sequence[SimilarIncident]: ...
+
+
+class Groups(Protocol):
+    """Which incidents share a card. Raises OnlyAdmins for who may not change it."""
+
+    async def merge(self, by: str, incident_id: str, into: str, reason: str) -> str:
+        """ "" or why nothing changed."""
+        ...
+
+    async def split(self, by: str, incident_id: str, reason: str) -> str: ...
+
+    async def split_services(
+        self, by: str, incident_id: str, services: Sequence[str], reason: str
+    ) -> tuple[str | None, str]: ...
+
+    async def merged(self, user_id: str, incident_id: str) -> Sequence[Incident]: ...
+
+    async def services(self, user_id: str, incident_id: str) -> Sequence[str]: ...
 
 
 class ReaderEvents(Protocol):
@@ -124,3 +188,7 @@ class Desks:
     requests: Requests
     desk: Desk
     life: Life
+    labels: Labelling
+    reading: Readings
+    grouping: Groups
+    screens: Screens

@@ -8,10 +8,11 @@ from bot.listeners.asked import Asked
 from bot.listeners.clicks import clicked
 from bot.listeners.commands import BY_NAME, help_for, parse
 from bot.listeners.finding import about, picked
+from bot.listeners.submissions import submitted
 from integrations.ports import Answer
 
-COMMAND, CLICK, PICK = "command", "click", "pick"
-"""Kinds of requests; a click's is followed by its action id."""
+COMMAND, CLICK, PICK, FORM = "command", "click", "pick", "form"
+"""Kinds of requests; a click's is followed by its action id, a form's by its callback id."""
 
 
 async def answer_to(asked: Asked) -> Answer | None:
@@ -23,6 +24,8 @@ async def answer_to(asked: Asked) -> Answer | None:
         return await _picked(asked)
     if kind == CLICK:
         return await clicked(asked, name)
+    if kind == FORM:
+        return await submitted(asked, name)
     return answers.said(answers.NOT_OURS)
 
 

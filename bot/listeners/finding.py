@@ -54,4 +54,5 @@ async def picked(asked: Asked, command: Command, incident_id: str) -> Asked | No
     """The request of the menu with the incident that was chosen in it; None where it may not be seen (any more)."""
     found = await asked.desks.desk.find_incidents(asked.user, incident_id, asked.request.channel)
     chosen = [line for line in found if line.id == incident_id]
-    return asked.about(chosen[0], split(asked.words, command)[1]) if chosen else None
+    rest = split(asked.words, command)[1] if command.about_incident else asked.words
+    return asked.about(chosen[0], rest) if chosen else None

@@ -28,7 +28,11 @@ from bot.experiment.watch import CutlineWatch
 from bot.flows.audience import AudienceEvents
 from bot.flows.desk import IncidentDesk
 from bot.flows.engine import Engine, Steps
+from bot.flows.entitled import Entitled
+from bot.flows.grouping import Grouping
+from bot.flows.labels import Labels
 from bot.flows.life import IncidentLife
+from bot.flows.reading import Reading
 from bot.flows.refresh import RefreshFlow
 from bot.flows.requests import RequestBook
 from bot.flows.rounds import Rounds
@@ -75,6 +79,7 @@ from bot.wiring.values import (
     channels_of,
     declared_edges,
     link_hosts,
+    reader_rules,
     report_channel,
     routing_of,
     rules_of,
@@ -86,6 +91,7 @@ from integrations.slack import (
     ChannelNames,
     SlackDirectory,
     SlackPoster,
+    SlackScreens,
 )
 
 log = logging.getLogger(__name__)
@@ -280,22 +286,18 @@ async def build(settings: Settings, stack: AsyncExitStack, *, checkpoint: Checkp
     )
     views = Views(parts, triage)
     life = IncidentLife(book, clock, routing, directory, views, intake)
+    entitled = Entitled(parts, views, directory)
     desk = IncidentDesk(
-        parts, views, directory, wake=drainer.wake, acknowledger=pagerduty, model=partial(_model_sentence, gateway),
+        entitled, wake=drainer.wake, acknowledger=pagerduty, model=partial(_model_sentence, gateway),
         waiting=outbox.waiting, switch=KillSwitch(store, file.workspace, clock, experiments),
         admins=admins_of(settings),
     )  # fmt: skip
-    routes, slack_loops = slack_door(
-        settings,
-        slack,
-        egress,
-        Desks(RequestBook(store, file.workspace, clock), desk, life),
-        readers,
-        outbox,
-        clock,
-        redactor,
-        stack,
-    )
+    desks = Desks(
+        RequestBook(store, file.workspace, clock), desk, life, Labels(entitled),
+        Reading(entitled, directory, reader_rules(settings)), Grouping(entitled, admins_of(settings), drainer.wake),
+        SlackScreens(slack.web),
+    )  # fmt: skip
+    routes, slack_loops = slack_door(settings, slack, egress, desks, readers, outbox, clock, redactor, stack)
     web = create_app(
         doors=doors_of(settings, egress, stack),
         intake=intake,

@@ -14,6 +14,7 @@ from bot.incidents.routing import Routing, Service
 from bot.settings import Settings, SourceSection
 from bot.triage.collect import Edge
 from bot.trust.admins import Admins
+from bot.trust.explain import Rules as ReaderRules
 from bot.trust.principals import CHANNEL_PREFIX
 from integrations.asking import Access, ServiceRule
 from integrations.records import Batch, Incident, Readers, ServiceNames
@@ -182,3 +183,18 @@ def report_channel(settings: Settings) -> str:
     """Where reports and notices go: the channel of last resort, in shadow mode the shadow channel."""
     slack = settings.file.slack
     return (slack.shadow_channel or slack.channel) if settings.file.mode == "shadow" else slack.channel
+
+
+def reader_rules(settings: Settings) -> ReaderRules:
+    """Where each any-of set of the settings is written."""
+    written: dict[frozenset[str], list[str]] = {}
+    for name, source in settings.file.sources.items():
+        if source.readers is not None:
+            written.setdefault(frozenset(source.readers), []).append(f"[sources.{name}] readers")
+    for name, team in settings.file.teams.items():
+        if team.readers is not None:
+            written.setdefault(frozenset(team.readers), []).append(f"[teams.{name}] readers")
+    for name, service in settings.file.services.items():
+        if service.readers is not None:
+            written.setdefault(frozenset(service.readers), []).append(f"[services.{name}] readers")
+    return {any_of: ", ".join(places[:3]) for any_of, places in written.items()}

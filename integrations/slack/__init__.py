@@ -4,6 +4,7 @@ from integrations.slack.channels import ChannelNames
 from integrations.slack.directory import SlackDirectory
 from integrations.slack.poster import SlackPoster
 from integrations.slack.replies import SlackReplies
+from integrations.slack.screens import SlackScreens
 from integrations.slack.signature import verify_signature
 from integrations.slack.web import Granted, SlackWeb, web_client
 
@@ -13,6 +14,7 @@ __all__ = [
     "SlackDirectory",
     "SlackPoster",
     "SlackReplies",
+    "SlackScreens",
     "SlackWeb",
     "verify_signature",
     "web_client",

@@ -18,14 +18,13 @@ from bot.cards.render import render
 from bot.cards.samples import facts
 from bot.clock import SystemClock
 from bot.listeners.app import Listeners
-from bot.listeners.desk import Desks
 from bot.listeners.http import slack_route
 from bot.listeners.socket import SocketMode
 from demo.slack import APP_TOKEN, BOT_TOKEN, SIGNING_SECRET, LocalSlack, SlackThread, config
 from integrations.http import Egress, aiohttp_session
 from integrations.ports import Message
-from integrations.slack import SlackPoster, SlackReplies, SlackWeb, verify_signature, web_client
-from tests.support.desk import FakeDesk, FakeLife, FakeReaderEvents, FakeRequests
+from integrations.slack import SlackPoster, SlackReplies, SlackScreens, SlackWeb, verify_signature, web_client
+from tests.support.desk import FakeDesk, FakeReaderEvents, desks
 
 CHANNEL, CHANNEL_ID = "#incidents", "C0INCIDENTS"
 PRIYA = "U0PRIYA01"
@@ -50,8 +49,8 @@ class Bot:
         self.poster = SlackPoster(web)
         self.desk, self.readers = FakeDesk(), FakeReaderEvents()
         self.listeners = Listeners(
-            Desks(FakeRequests(), self.desk, FakeLife(self.desk)), SlackReplies(web, session, api_url), self.readers,
-            self.form, SystemClock(), lambda text: text,
+            desks(self.desk, screens=SlackScreens(web)), SlackReplies(web, session, api_url), self.readers, self.form,
+            SystemClock(), lambda text: text,
         )  # fmt: skip
         self.app = self.listeners.bolt(self.client)
 

@@ -21,20 +21,21 @@ from starlette.applications import Starlette
 
 from bot.cards import actions
 from bot.cards.actions import ActionValue
-from bot.cards.limits import violations
+from bot.cards.limits import view_violations, violations
 from bot.clock import ManualClock
+from bot.flows.reading import NotTriaged
 from bot.flows.requests import Request
 from bot.listeners import answers
 from bot.listeners.app import COMMAND as COMMAND_NAME
 from bot.listeners.app import Listeners
 from bot.listeners.commands import COMMANDS, help_for, parse
-from bot.listeners.desk import Desks
+from bot.listeners.desk import Label
 from bot.listeners.http import slack_route
-from integrations.errors import Denied, Unavailable
-from integrations.fixtures import FakeReplies
+from integrations.errors import Denied, Refused, Unavailable
+from integrations.fixtures import FakeReplies, FakeScreens
 from integrations.ports import Answer, Place
 from integrations.slack import SlackReplies, SlackWeb, verify_signature, web_client
-from tests.support.desk import AT, FakeDesk, FakeLife, FakeReaderEvents, FakeRequests
+from tests.support.desk import AT, FakeDesk, FakeReaderEvents, FakeRequests, desks
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 SECRET = "8f742231b10e8888abcd99yyyzzz85a5"
@@ -51,6 +52,7 @@ class Door:
     replies: FakeReplies = field(default_factory=FakeReplies)
     readers: FakeReaderEvents = field(default_factory=FakeReaderEvents)
     requests: FakeRequests = field(default_factory=FakeRequests)
+    screens: FakeScreens = field(default_factory=FakeScreens)
     sent: int = 0
 
     async def command(self, text: str, user: str = "U0PRIYA", channel: str = "C0OTHER") -> Any:
@@ -66,6 +68,26 @@ class Door:
             "channel": {"id": "C0PAYMENTS"}, "container": {"type": "message", "channel_id": "C0PAYMENTS"},
             "response_url": "https://hooks.slack.com/actions/T1/1/x", "trigger_id": self._trigger("y"),
             "actions": [{"action_id": action_id, "block_id": "b", "type": "button", "value": value, **more}],
+        }  # fmt: skip
+        return await self._send(urlencode({"payload": json.dumps(body)}), "application/x-www-form-urlencoded")
+
+    async def submit(self, view: Any, fields: dict[str, Any], user: str = "U0PRIYA") -> Any:
+        """A form comes back as Slack sends it: `fields` by block id, an option's value or typed text."""
+        state: dict[str, Any] = {}
+        for block in view["blocks"]:
+            if block["type"] != "input":
+                continue
+            name, element = block["block_id"], block["element"]
+            given = fields.get(name, (element.get("initial_option") or {}).get("value", element.get("initial_value")))
+            kind = element["type"]
+            chosen = next((one for one in element.get("options", ()) if one["value"] == given), None)
+            state[name] = {name: {"type": kind, "selected_option": chosen} if kind == "static_select" else
+                           {"type": kind, "value": given}}  # fmt: skip
+        self.sent += 1
+        body = {
+            "type": "view_submission", "user": {"id": user, "team_id": "T1"}, "team": {"id": "T1"},
+            "trigger_id": f"{self.sent}.2.v",
+            "view": {**view, "id": f"V{self.sent}", "hash": "1.a", "state": {"values": state}},
         }  # fmt: skip
         return await self._send(urlencode({"payload": json.dumps(body)}), "application/x-www-form-urlencoded")
 
@@ -109,6 +131,7 @@ async def slack_web(serve: Any) -> AsyncIterator[Any]:
 @pytest.fixture
 async def door(slack_web: Any) -> Door:
     desk, replies, readers, requests = FakeDesk(), FakeReplies(), FakeReaderEvents(), FakeRequests()
+    screens = FakeScreens()
 
     async def form() -> Any:
         return "classic"
@@ -116,8 +139,8 @@ async def door(slack_web: Any) -> Door:
     def redact(text: str) -> str:
         return text.replace("hunter2", "<secret>")
 
-    listeners = Listeners(Desks(requests, desk, FakeLife(desk)), replies, readers, form, ManualClock(AT), redact)
-    return Door(listeners, listeners.bolt(slack_web), desk, replies, readers, requests)
+    listeners = Listeners(desks(desk, requests, screens), replies, readers, form, ManualClock(AT), redact)
+    return Door(listeners, listeners.bolt(slack_web), desk, replies, readers, requests, screens)
 
 
 # --- commands -----------------------------------------------------------------------------------------------------
@@ -234,7 +257,7 @@ async def test_help_lists_every_command_and_an_unknown_word_is_met_with_the_near
         (actions.NOT_HELPFUL, VALUE, ("vote", "P8K2Q1", "U0PRIYA", 7, "not_helpful"), "Counted as not helpful"),
         (actions.FEEDBACK, f"+{VALUE}", ("vote", "P8K2Q1", "U0PRIYA", 7, "helpful"), "Counted as helpful"),
         (actions.FEEDBACK, f"-{VALUE}", ("vote", "P8K2Q1", "U0PRIYA", 7, "not_helpful"), "Counted as not"),
-        (actions.WAS_CHANGE, VALUE, ("was_change", "P8K2Q1", "U0PRIYA", 7, "e3"), "it was deploy a1b2c3d"),
+        (actions.CATCH_UP, VALUE, ("catch_up", "U0PRIYA", "P8K2Q1"), "Catch-up of P8K2Q1"),
         (actions.WAS_NOT, VALUE, ("was_not", "P8K2Q1", "U0PRIYA", 7, "e3"), "until 14:12"),
         (actions.UNDO_WAS_NOT, VALUE, ("undo", "P8K2Q1", "U0PRIYA", "e3"), "Taken back"),
         (actions.ACKNOWLEDGE, VALUE, ("acknowledge", "P8K2Q1", "U0PRIYA"), "Acknowledged"),
@@ -288,6 +311,150 @@ async def test_a_value_that_is_not_ours_does_nothing(value: Any, door: Door) -> 
 async def test_somebody_who_may_not_see_it_changes_nothing(door: Door) -> None:
     await door.click(actions.ACKNOWLEDGE, user="U0MEI")
     assert door.said() == answers.NO_SUCH
+
+
+# --- forms ----------------------------------------------------------------------------------------------------------
+
+
+async def test_it_was_this_change_opens_a_form_and_the_label_is_what_comes_back(door: Door) -> None:
+    await door.click(actions.WAS_CHANGE)
+    trigger_id, view = door.screens.forms[-1]
+    assert trigger_id == "1.2.y"
+    assert view_violations(view) == []
+    assert door.replies.shown == []
+    answered = await door.submit(view, {"service": "payments-db", "fixed_by": "rolled back, hunter2"})
+    assert answered.status == 200
+    label = Label("change", "e3", "payments-db", "rolled back, <secret>")
+    assert door.desk.calls[-1] == ("label", "P8K2Q1", "U0PRIYA", 7, label)
+    assert "The cause: deploy a1b2c3d" in door.said()
+    assert door.replies.shown[-1][0].channel == "C0PAYMENTS"
+
+
+async def test_a_form_says_at_its_field_what_is_missing(door: Door) -> None:
+    await door.command("label P8K2Q1")
+    _, view = door.screens.forms[-1]
+    before = len(door.desk.calls)
+    for fields, wrong in (({}, "cause"), ({"cause": "external", "suspect": "e3"}, "suspect")):
+        answered = await door.submit(view, fields)
+        assert list(json.loads(answered.body)["errors"]) == [wrong]
+    assert len(door.desk.calls) == before
+    await door.submit(view, {"cause": "external", "suspect": "none", "service": "nothing offered"})
+    assert door.desk.calls[-1] == ("label", "P8K2Q1", "U0PRIYA", 4, Label("external"))
+
+
+async def test_where_there_are_no_forms_the_click_is_the_label(door: Door) -> None:
+    door.screens.failing = [Denied("slack", "views.open: unknown_method")]
+    await door.click(actions.WAS_CHANGE)
+    assert door.desk.calls[-1] == ("was_change", "P8K2Q1", "U0PRIYA", 7, "e3")
+    assert "it was deploy a1b2c3d" in door.said()
+
+
+async def test_a_form_that_comes_too_late_is_said(door: Door) -> None:
+    door.screens.failing = [Refused("slack", "views.open: expired_trigger_id", code="expired_trigger_id")]
+    await door.click(actions.WAS_CHANGE)
+    assert door.said() == answers.FORM_TOO_LATE
+    request = Request("9.9.y", f"click:{actions.WAS_CHANGE}", "U0PRIYA", "C1", AT, value=VALUE, attempts=2)
+    door.requests.left = [request]
+    await door.listeners.resume()
+    assert door.said() == answers.FORM_TOO_LATE
+    assert not [call for call in door.desk.calls if call[0] in ("label", "was_change")]
+
+
+async def test_a_form_of_somebody_who_may_not_see_the_incident_changes_nothing(door: Door) -> None:
+    await door.click(actions.WAS_CHANGE)
+    await door.submit(door.screens.forms[-1][1], {}, user="U0MEI")
+    assert door.said() == answers.NO_SUCH
+    await door.click(actions.WAS_CHANGE, ActionValue("P8K2Q1", 7, "e99").encode())
+    assert door.said() == answers.NO_SUCH
+    assert len(door.screens.forms) == 1
+
+
+@pytest.mark.parametrize("metadata", ["", "{}", "[]", '{"i": 1, "v": 2, "m": "", "c": "C"}', "x" * 3000])
+async def test_a_form_that_is_not_ours_does_nothing(metadata: str, door: Door) -> None:
+    view = {"type": "modal", "callback_id": "sitrep.form.label", "private_metadata": metadata, "blocks": []}
+    await door.submit(view, {})
+    assert door.desk.calls == []
+
+
+# --- commands about one incident --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("typed", "call", "said"),
+    [
+        ("catchup P8K2Q1", ("catch_up", "U0PRIYA", "P8K2Q1"), "Looked at again (run 2)"),
+        ("timeline P8K2Q1", ("card", "U0PRIYA", "P8K2Q1"), "First 503 at POST /orders (e9)"),
+        ("suspects P8K2Q1", ("card", "U0PRIYA", "P8K2Q1"), "score 0.86"),
+        ("similar #1834", ("similar", "U0PRIYA", "P8K2Q1"), "Ended by: rolled back"),
+        ("why P8K2Q1/e3", ("why", "U0PRIYA", "P8K2Q1", "e3"), "every requirement holds"),
+        ("why P8K2Q1 e3", ("why", "U0PRIYA", "P8K2Q1", "e3"), "every requirement holds"),
+        ("label P8K2Q1 e3 rolled back", ("label", "P8K2Q1", "U0PRIYA", 4, Label("change", "e3", None, "rolled back")),
+         "Noted. The cause"),
+        ("label P8K2Q1 unknown", ("label", "P8K2Q1", "U0PRIYA", 4, Label("unknown")), "Noted. The cause"),
+    ],
+)  # fmt: skip
+async def test_each_command_about_an_incident_answers(typed: str, call: Any, said: str, door: Door) -> None:
+    await door.command(typed)
+    assert door.desk.calls[-1] == call
+    assert said in door.said().replace("\u00a0", " ")
+    _, answer = door.replies.shown[-1]
+    assert violations(answer.text, answer.blocks) == []
+    assert "<!here>" not in str(answer)
+    await door.command(typed, user="U0MEI")
+    assert door.said() in (answers.NO_SUCH, "No open incident that you may see.")
+
+
+async def test_in_the_incidents_channel_its_mark_is_enough(door: Door) -> None:
+    await door.command("why e3", channel="C0PAYMENTS")
+    assert door.desk.calls[-1] == ("why", "U0PRIYA", "P8K2Q1", "e3")
+    await door.command("why", channel="C0PAYMENTS")
+    assert door.said() == answers.WHICH_ITEM
+    await door.command("why e3")
+    menu = door.replies.shown[-1][1].blocks[1]["block_id"]
+    await door.click(answers.PICK_INCIDENT, None, selected_option={"value": "P9Z7X3"}, block_id=menu)
+    assert door.desk.calls[-1] == ("why", "U0PRIYA", "P9Z7X3", "e3")
+
+
+async def test_what_nobody_has_looked_at_says_how_to_look(door: Door) -> None:
+    door.desk.failing = None
+
+    async def untriaged(user_id: str, incident_id: str) -> Any:
+        raise NotTriaged("not yet")
+
+    door.desk.catch_up = untriaged  # type: ignore[method-assign]
+    await door.command("catchup P8K2Q1")
+    assert door.said() == answers.NOT_TRIAGED
+
+
+async def test_merge_takes_two_ids_and_a_menu_the_second(door: Door) -> None:
+    await door.command("merge P8K2Q1 into P9Z7X3 same storm")
+    assert door.said() == answers.ONLY_ADMINS_OF_TEAMS
+    door.desk.admins.add("U0PRIYA")
+    await door.command("merge P8K2Q1 into P9Z7X3 same storm")
+    assert door.desk.calls[-1] == ("merge", "U0PRIYA", "P8K2Q1", "P9Z7X3", "same storm")
+    assert "is part of" in door.said()
+    await door.command("merge P9Z7X3", channel="C0PAYMENTS")
+    assert door.desk.calls[-1] == ("merge", "U0PRIYA", "P8K2Q1", "P9Z7X3", "asked in Slack")
+    await door.command("merge P9Z7X3")
+    select = door.replies.shown[-1][1].blocks[1]
+    assert [one["value"] for one in select["elements"][0]["options"]] == ["P8K2Q1"]
+    chosen = {"selected_option": {"value": "P8K2Q1"}, "block_id": select["block_id"]}
+    await door.click(answers.PICK_INCIDENT, None, **chosen)
+    assert door.desk.calls[-1] == ("merge", "U0PRIYA", "P9Z7X3", "P8K2Q1", "asked in Slack")
+    await door.command("merge")
+    assert "Name both" in door.said()
+
+
+async def test_split_takes_a_merged_incident_or_services(door: Door) -> None:
+    await door.command("split PMERGED not the same")
+    assert door.said() == answers.ONLY_ADMINS_OF_TEAMS
+    door.desk.admins.add("U0PRIYA")
+    await door.command("split PMERGED not the same")
+    assert door.desk.calls[-1] == ("split", "U0PRIYA", "PMERGED", "not the same")
+    await door.command("split P8K2Q1 search other cause")
+    assert door.desk.calls[-1] == ("split_services", "U0PRIYA", "P8K2Q1", ("search",), "other cause")
+    await door.command("split P8K2Q1")
+    assert "merged into it: `PMERGED`; alerts of: `checkout-api`, `search`" in door.said()
 
 
 # --- when it goes wrong ---------------------------------------------------------------------------------------------
@@ -379,10 +546,21 @@ async def test_somebody_who_waits_is_told_that_the_answer_comes(door: Door, monk
 
 
 async def test_an_answer_that_cannot_be_shown_breaks_nothing(door: Door) -> None:
-    door.replies.failing = [Denied("slack", "chat.postEphemeral: not_in_channel")]
+    door.replies.failing = [Unavailable("slack", "no answer")]
     assert (await door.click(actions.HELPFUL)).status == 200
     await door.click(actions.HELPFUL)
     assert len(door.replies.shown) == 1
+
+
+async def test_an_answer_that_a_channel_refuses_goes_to_the_person_directly(door: Door) -> None:
+    door.replies.failing = [Denied("slack", "chat.postEphemeral: not_in_channel")]
+    await door.click(actions.HELPFUL)
+    ((person, thread_ts, answer),) = door.screens.direct
+    assert (person, thread_ts) == ("U0PRIYA", None)
+    assert "Counted as helpful" in answer.text
+    door.replies.failing = [Denied("slack", "x")]
+    door.screens.failing = [Denied("slack", "y")]
+    assert (await door.click(actions.HELPFUL)).status == 200
 
 
 # --- events -----------------------------------------------------------------------------------------------------------

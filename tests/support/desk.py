@@ -8,12 +8,17 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from bot.cards.samples import facts
+from bot.cards.private import CatchUp, Happened
+from bot.cards.samples import facts, ranked
 from bot.cards.state import CardState
 from bot.errors import NotPermitted
+from bot.flows.entitled import OnlyAdmins
 from bot.flows.life import Declared, Outcome, Said
+from bot.flows.reading import SimilarIncident
 from bot.flows.requests import Request
-from bot.listeners.desk import Acknowledged, DeskStatus, IncidentLine
+from bot.listeners.desk import Acknowledged, Desks, DeskStatus, IncidentLine, Label, LabelChoices
+from integrations.fixtures import FakeScreens
+from integrations.records import Incident
 
 AT = datetime(2026, 11, 23, 14, 2, 10, tzinfo=UTC)
 P1 = IncidentLine("P8K2Q1", 1834, 2, "triggered", "checkout-api: 38 % of requests fail", AT, "C0PAYMENTS")
@@ -37,7 +42,7 @@ class FakeDesk:
         await self._begin("find", user_id, words, channel_id)
         if user_id not in self.may:
             return []
-        named = [one for one in self.incidents if words in (one.id, str(one.number))]
+        named = [one for one in self.incidents if words.lstrip("#") in (one.id, str(one.number))]
         return named if words else [one for one in self.incidents if one.channel == channel_id] or self.incidents
 
     async def start_triage(self, incident_id: str, by: str, request_id: str, *, override: bool = False) -> int:
@@ -85,6 +90,58 @@ class FakeDesk:
     async def own_view(self, user_id: str, incident_id: str) -> CardState:
         await self._begin("own_view", user_id, incident_id, entitled=user_id)
         return facts()
+
+    # --- labels, reading, grouping ---
+
+    async def choices(self, incident_id: str, by: str) -> LabelChoices:
+        await self._begin("choices", incident_id, by, entitled=by)
+        state = facts()
+        return LabelChoices(ranked().incident, 4, state.suspects, ["checkout-api", "payments-db"])
+
+    async def label(self, incident_id: str, by: str, version: int, label: Label) -> str:
+        await self._begin("label", incident_id, by, version, label, entitled=by)
+        return "deploy a1b2c3d"
+
+    async def card(self, user_id: str, incident_id: str) -> CardState:
+        await self._begin("card", user_id, incident_id, entitled=user_id)
+        return facts()
+
+    async def catch_up(self, user_id: str, incident_id: str) -> CatchUp:
+        await self._begin("catch_up", user_id, incident_id, entitled=user_id)
+        return CatchUp(facts(), (Happened(AT, "Looked at again (run 2)."),))
+
+    async def why(self, user_id: str, incident_id: str, mark: str) -> Sequence[str]:
+        await self._begin("why", user_id, incident_id, mark, entitled=user_id)
+        return ("e3 is “deploy”, from github.", "You may read it: every requirement holds.")
+
+    async def similar(self, user_id: str, incident_id: str) -> Sequence[SimilarIncident]:
+        await self._begin("similar", user_id, incident_id, entitled=user_id)
+        return [SimilarIncident("P0", 12, "<!here> checkout", "https://x", AT, ("the same alert",), "rolled back")]
+
+    async def merge(self, by: str, incident_id: str, into: str, reason: str) -> str:
+        await self._begin("merge", by, incident_id, into, reason)
+        if by not in self.admins:
+            raise OnlyAdmins(by)
+        return ""
+
+    async def split(self, by: str, incident_id: str, reason: str) -> str:
+        await self._begin("split", by, incident_id, reason)
+        if by not in self.admins:
+            raise OnlyAdmins(by)
+        return ""
+
+    async def split_services(
+        self, by: str, incident_id: str, services: Sequence[str], reason: str
+    ) -> tuple[str | None, str]:
+        await self._begin("split_services", by, incident_id, tuple(services), reason)
+        return "A1", ""
+
+    async def merged(self, user_id: str, incident_id: str) -> Sequence[Incident]:
+        one = ranked().incident.model_copy(update={"id": "PMERGED"})
+        return [one] if user_id in self.may and incident_id in ("PMERGED", "P8K2Q1") else []
+
+    async def services(self, user_id: str, incident_id: str) -> Sequence[str]:
+        return ["checkout-api", "search"]
 
     async def _begin(self, *call: Any, entitled: str | None = None) -> None:
         self.calls.append(call)
@@ -167,3 +224,8 @@ class FakeRequests:
 
     async def lately(self, kind: str, within: timedelta) -> list[str]:
         return list(dict.fromkeys(one.by for one in self.kept.values() if one.kind == kind))
+
+
+def desks(desk: FakeDesk, requests: FakeRequests | None = None, screens: FakeScreens | None = None) -> Desks:
+    """One fake behind every role."""
+    return Desks(requests or FakeRequests(), desk, FakeLife(desk), desk, desk, desk, screens or FakeScreens())

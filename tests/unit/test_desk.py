@@ -3,93 +3,13 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
-from types import SimpleNamespace
 
 import pytest
 
-from bot.cards.outbox import Outbox
-from bot.cards.state import from_ranked
-from bot.clock import ManualClock
 from bot.errors import NotPermitted
-from bot.experiment.live import LiveExperiments
-from bot.experiment.switch import KillSwitch
-from bot.flows.desk import IncidentDesk
-from bot.flows.views import Views
-from bot.incidents.book import Book
-from bot.incidents.routing import Routing, Service
 from bot.store.sqlite import SqliteStore
-from bot.trust.admins import Admins
-from bot.trust.principals import Principal
-from bot.types import Ranked, Reason, Suspect
-from integrations.records import Evidence, Incident, Readers
-
-T0 = datetime(2026, 11, 24, 14, 2, 10, tzinfo=UTC)
-PEOPLE = {"U1": {"everyone", "world", "payments"}, "U2": {"everyone", "world"}}
-
-
-def suspect(n: int, probability: float) -> Suspect:
-    return Suspect(
-        change_id=f"chg-{n}", mark=f"e{n}", service="checkout-api", kind="deploy", summary=f"deploy {n}", changed_at=T0,
-        seconds_before=58, score=1, probability=probability, reasons=(Reason(text="58 s before", evidence=(f"e{n}",)),),
-    )  # fmt: skip
-
-
-def item(n: int) -> Evidence:
-    return Evidence(
-        id=f"github/change/{n}", kind="change", source="github", observed_at=T0, fetched_at=T0, url="https://github.com/a",
-        readers=Readers.of(["payments"]), title=f"deploy {n}", text="x", mark=f"e{n}",
-    )  # fmt: skip
-
-
-class Bench:
-    def __init__(self, store: SqliteStore) -> None:
-        self.store, self.clock, self.woken = store, ManualClock(T0), 0
-        self.book = Book(store, "W")
-        self.outbox = Outbox(store, "W", SimpleNamespace(), self.clock)
-        collector = SimpleNamespace(alert_readers=lambda _: Readers.of(["payments"]))
-        self.parts = SimpleNamespace(
-            book=self.book, clock=self.clock, cards=self.outbox, collector=collector, link_hosts=("github.com",),
-            routing=Routing("#x", True, services={"checkout-api": Service("checkout-api", (), "shop", None)}),
-        )  # fmt: skip
-        self.desk = IncidentDesk(
-            self.parts, Views(self.parts, SimpleNamespace()), self, wake=self.wake, acknowledger=self,
-            model=lambda: "no model is configured", waiting=self.outbox.waiting,
-            switch=KillSwitch(store, "W", self.clock, LiveExperiments(store, "W", self.clock, (), {})),
-            admins=Admins(frozenset({"payments"}), {"shop": frozenset({"shop-leads"}), "other": frozenset({"others"})}),
-        )  # fmt: skip
-        self.acknowledged: list[tuple[str, str]] = []
-
-    def wake(self) -> None:
-        self.woken += 1
-
-    async def principal(self, person_id, deadline_seconds=0.5):
-        groups = PEOPLE.get(person_id)
-        return Principal(person_id, frozenset(groups)) if groups else Principal.nobody(person_id, "is not known")
-
-    async def acknowledge(self, incident_id, email):
-        self.acknowledged.append((incident_id, email))
-
-    async def fill(self) -> None:
-        incident = Incident(
-            workspace_id="W", id="P1", number=7, title="Checkout fails", service="checkout-api", severity=2,
-            url="https://x.pagerduty.com/P1", triggered_at=T0,
-        )  # fmt: skip
-        row = {"workspace_id": "W", "id": "P1", "number": 7, "title": "Checkout fails", "service": "checkout-api",
-               "source": "pagerduty", "severity": 2, "first_severity": 2, "status": "triggered", "url": incident.url,
-               "triggered_at": T0, "first_signal_at": T0, "received_at": T0, "updated_at": T0, "channel": "C1",
-               "triages": 1}  # fmt: skip
-        await self.store.insert("incidents", [row])
-        ranked = Ranked(
-            incident=incident, headline="38 % of requests fail", evidence=(item(1), item(2)),
-            suspects=(suspect(1, 0.8), suspect(2, 0.5)), collected_at=T0, permitted_at=T0,
-        )  # fmt: skip
-        await self.book.write_triage("P1", 1, {"ranked": ranked.model_dump_json(), "started_at": T0, "channel": "C1"})
-        await self.outbox.change("incident:P1", "C1", lambda _: from_ranked(ranked), permitted_at=T0)
-
-    async def card(self):
-        (row,) = await self.store.query("SELECT state FROM posts WHERE part = 'card'")
-        return json.loads(row["state"])
+from integrations.records import Readers
+from tests.support.incident_desk import PEOPLE, T0, Bench
 
 
 @pytest.fixture
@@ -110,7 +30,7 @@ async def test_an_incident_is_found_by_id_number_mark_or_the_channel(bench, word
 async def test_who_may_not_see_it_finds_nothing_and_can_do_nothing(bench, user):
     assert await bench.desk.find_incidents(user, "P1", "C1") == []
     for attempt in (
-        bench.desk.vote("P1", user, 1, "helpful"), bench.desk.was_change("P1", user, 1, "e1"),
+        bench.labels.vote("P1", user, 1, "helpful"), bench.labels.was_change("P1", user, 1, "e1"),
         bench.desk.start_triage("P1", user, "r1"), bench.desk.acknowledge("P1", user),
     ):  # fmt: skip
         with pytest.raises(NotPermitted):
@@ -120,8 +40,8 @@ async def test_who_may_not_see_it_finds_nothing_and_can_do_nothing(bench, user):
 
 
 async def test_the_latest_vote_of_a_person_counts_and_stands_on_the_card(bench):
-    await bench.desk.vote("P1", "U1", 1, "helpful")
-    await bench.desk.vote("P1", "U1", 1, "not_helpful")
+    await bench.labels.vote("P1", "U1", 1, "helpful")
+    await bench.labels.vote("P1", "U1", 1, "not_helpful")
     card = await bench.card()
     assert (card["helpful"], card["not_helpful"]) == (0, 1)
 
@@ -130,29 +50,29 @@ async def test_the_card_names_a_team_and_never_a_person(bench):
     for owner, shown in (("payments", "payments"), (None, ""), ("web", "")):
         found = (await bench.book.ranked("P1"))[0].model_copy(update={"owner": owner})
         await bench.book.write_triage("P1", 1, {"ranked": found.model_dump_json()})
-        await bench.desk.was_not("P1", "U1", 1, "e1")
+        await bench.labels.was_not("P1", "U1", 1, "e1")
         assert [one["by"] for one in (await bench.card())["ruled_out"]] == [shown]
         assert "U1" not in json.dumps(await bench.card())
-        await bench.desk.undo_was_not("P1", "U1", "e1")
+        await bench.labels.undo_was_not("P1", "U1", "e1")
 
 
 async def test_it_was_not_promotes_the_next_suspect_and_can_be_undone_for_ten_minutes(bench):
-    name, until = await bench.desk.was_not("P1", "U1", 1, "e1")
+    name, until = await bench.labels.was_not("P1", "U1", 1, "e1")
     assert name == "deploy 1"
     assert (until - T0).total_seconds() == 600
     card = await bench.card()
     assert card["ruled_out"][0]["change_id"] == "chg-1"
     bench.clock.advance(599)
-    assert await bench.desk.undo_was_not("P1", "U1", "e1") is True
+    assert await bench.labels.undo_was_not("P1", "U1", "e1") is True
     assert (await bench.card())["ruled_out"] == []
-    await bench.desk.was_not("P1", "U1", 1, "e1")
+    await bench.labels.was_not("P1", "U1", 1, "e1")
     bench.clock.advance(601)
-    assert await bench.desk.undo_was_not("P1", "U1", "e1") is False
+    assert await bench.labels.undo_was_not("P1", "U1", "e1") is False
 
 
 async def test_it_was_this_change_is_a_label_with_its_rank(bench):
-    await bench.desk.was_change("P1", "U1", 3, "e2")
-    await bench.desk.was_change("P1", "U1", 3, "e2")
+    await bench.labels.was_change("P1", "U1", 3, "e2")
+    await bench.labels.was_change("P1", "U1", 3, "e2")
     (label,) = await bench.store.query("SELECT * FROM labels")
     assert (label["cause"], label["change_id"], label["suspect_rank"], label["by"]) == ("change", "chg-2", 2, "U1")
     assert (await bench.card())["confirmed"]["change_id"] == "chg-2"
@@ -220,8 +140,8 @@ async def test_a_suspect_that_the_person_may_not_read_is_no_suspect_for_them(ben
     """A newcomer who may read the alert and not the change, with a button of the card from before they came."""
     bench.parts.collector.alert_readers = lambda _: Readers.of(["everyone"])
     for attempt in (
-        bench.desk.was_change("P1", "U2", 1, "e1"), bench.desk.was_not("P1", "U2", 1, "e1"),
-        bench.desk.undo_was_not("P1", "U2", "e1"),
+        bench.labels.was_change("P1", "U2", 1, "e1"), bench.labels.was_not("P1", "U2", 1, "e1"),
+        bench.labels.undo_was_not("P1", "U2", "e1"),
     ):  # fmt: skip
         with pytest.raises(NotPermitted):
             await attempt
