@@ -22,6 +22,7 @@ from collections.abc import AsyncIterator, Coroutine
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
+import aiohttp
 import httpx
 
 from demo import slack_jail
@@ -196,6 +197,45 @@ class LocalSlack:
                     return
         raise LookupError(f"the message {ts} in {channel} has no {action_id!r} to click")
 
+    async def choose(self, channel: str, ts: str, action_id: str, value: str, *, user: str = "priya") -> None:
+        """The option with this value in a message's menu. Raises LookupError where there is none."""
+        for message in await self.messages(channel):
+            for block in message.get("blocks", []) if message["ts"] == ts else []:
+                for element in block.get("elements", []):
+                    chosen = [one for one in element.get("options", ()) if one["value"] == value]
+                    if element.get("action_id") == action_id and chosen:
+                        action = {**element, "block_id": block.get("block_id", ""), "selected_option": chosen[0]}
+                        body = {"channel": self.channel_id(channel), "messageTs": ts, "user": self.user_id(user)}
+                        await self._control("POST", "interact", body | {"action": action})
+                        return
+        raise LookupError(f"the message {ts} in {channel} has no {action_id!r} with {value!r}")
+
+    async def open_home(self, *, user: str = "priya") -> None:
+        """A look at the app's Home tab."""
+        await self._control("POST", "open-home", {"user": self.user_id(user)})
+
+    async def page(self, *send: dict[str, Any]) -> dict[str, Any]:
+        """What the web page shows when it is opened: forms that stand open (`modalStack`), Home tabs (`homeViews`).
+        `send` is what somebody then does on it."""
+        address = self.proxy.url.replace("http", "ws", 1) + "/ui"
+        async with aiohttp.ClientSession() as session, session.ws_connect(address, max_msg_size=0) as page:
+            first = json.loads(await page.receive_str(timeout=10))
+            for message in send:
+                await page.send_str(json.dumps(message))
+                await asyncio.sleep(0.05)
+        return dict(first["state"])
+
+    async def submit(self, values: dict[str, str], *, user: str = "priya") -> None:
+        """Sends the form that stands open; `values` by field, the rest as it was filled in. Raises LookupError."""
+        opened = (await self.page())["modalStack"]
+        if not opened:
+            raise LookupError("no form is open")
+        filled = {}
+        for block in opened[-1]["blocks"]:
+            if block["type"] == "input":
+                filled[block["block_id"]] = {block["element"]["action_id"]: _filled(block["element"], values)}
+        await self.page({"t": "view_submit", "user": self.user_id(user), "values": filled})
+
     async def log(self) -> list[dict[str, Any]]:
         """All traffic with the bot, in order: direction, kind, summary, detail."""
         return list((await self._control("GET", "log"))["log"])
@@ -221,6 +261,15 @@ class LocalSlack:
         if answer.is_error:
             raise RuntimeError(f"the local Slack refused {path}: {answer.status_code} {answer.text[:200]}")
         return dict(answer.json())
+
+
+def _filled(element: dict[str, Any], values: dict[str, str]) -> dict[str, Any]:
+    """One field of a form as Slack sends it."""
+    name, kind = element["action_id"], element["type"]
+    if kind != "static_select":
+        return {"type": kind, "value": values.get(name, element.get("initial_value"))}
+    chosen = [one for one in element["options"] if one["value"] == values.get(name)]
+    return {"type": kind, "selected_option": chosen[0] if chosen else element.get("initial_option")}
 
 
 async def _ready(client: httpx.AsyncClient, process: asyncio.subprocess.Process, log: pathlib.Path) -> None:
@@ -313,6 +362,18 @@ class SlackThread:
 
     def click(self, channel: str, ts: str, action_id: str, **more: Any) -> None:
         self._wait(self.slack.click(channel, ts, action_id, **more))
+
+    def choose(self, channel: str, ts: str, action_id: str, value: str, **more: Any) -> None:
+        self._wait(self.slack.choose(channel, ts, action_id, value, **more))
+
+    def open_home(self, **more: Any) -> None:
+        self._wait(self.slack.open_home(**more))
+
+    def page(self) -> dict[str, Any]:
+        return self._wait(self.slack.page())
+
+    def submit(self, values: dict[str, str], **more: Any) -> None:
+        self._wait(self.slack.submit(values, **more))
 
     def log(self) -> list[dict[str, Any]]:
         return self._wait(self.slack.log())

@@ -18,6 +18,7 @@ from bot.cards.render import render
 from bot.cards.samples import facts
 from bot.clock import SystemClock
 from bot.listeners.app import Listeners
+from bot.listeners.desk import Label
 from bot.listeners.http import slack_route
 from bot.listeners.socket import SocketMode
 from demo.slack import APP_TOKEN, BOT_TOKEN, SIGNING_SECRET, LocalSlack, SlackThread, config
@@ -76,7 +77,16 @@ async def connect() -> AsyncIterator[Callable[[str], Bot]]:
         await session.close()
 
 
-async def use(bot: Bot, command: Any, click: Any, messages: Any, priya: str) -> None:
+async def sent(form: Any) -> bool:
+    """Whether a form stood open, which it then does no more."""
+    try:
+        await form
+    except LookupError:
+        return False
+    return True
+
+
+async def use(bot: Bot, command: Any, click: Any, messages: Any, submit: Any, priya: str) -> None:
     """What an on-call engineer does, and what only she sees."""
     bot.desk.may = {priya}
     card = await bot.post_card()
@@ -96,13 +106,16 @@ async def use(bot: Bot, command: Any, click: Any, messages: Any, priya: str) -> 
     for action_id, call, said in (
         (actions.HELPFUL, ("vote", "P8K2Q1", priya, 4, "helpful"), "Counted as helpful"),
         (actions.WAS_NOT, ("was_not", "P8K2Q1", priya, 4, "e3"), "Ruled out: deploy a1b2c3d"),
-        (actions.WAS_CHANGE, ("was_change", "P8K2Q1", priya, 4, "e3"), "it was deploy a1b2c3d"),
         (actions.ACKNOWLEDGE, ("acknowledge", "P8K2Q1", priya), "Acknowledged"),
         (actions.OWN_VIEW, ("own_view", priya, "P8K2Q1"), "Suspect: deploy a1b2c3d"),
     ):
         await click(CHANNEL, card, action_id, user="priya")
         await until(lambda said=said: private(said))
         assert bot.desk.calls[-1] == call
+    await click(CHANNEL, card, actions.WAS_CHANGE, user="priya")
+    await until(lambda: submit({"fixed_by": "rolled back"}))
+    await until(lambda: private("The cause: deploy a1b2c3d"))
+    assert bot.desk.calls[-1] == ("label", "P8K2Q1", priya, 4, Label("change", "e3", None, "rolled back"))
 
 
 async def test_commands_and_buttons_work_over_socket_mode(slack: SlackThread, connect: Any) -> None:
@@ -123,7 +136,10 @@ async def test_commands_and_buttons_work_over_socket_mode(slack: SlackThread, co
         async def messages(channel: str) -> Any:
             return await asyncio.to_thread(slack.messages, channel)
 
-        await use(bot, command, click, messages, PRIYA)
+        async def submit(values: Any) -> bool:
+            return await sent(asyncio.to_thread(slack.submit, values))
+
+        await use(bot, command, click, messages, submit, PRIYA)
         bot.desk.calls.clear()
         await asyncio.to_thread(slack.command, CHANNEL, "/sitrep", "triage P8K2Q1", user="mei")
         await until(lambda: any("may not see it" in str(one.get("text")) for one in slack.messages(CHANNEL)))
@@ -153,7 +169,7 @@ async def test_commands_and_buttons_work_over_signed_http(slack: SlackThread, co
         serving = asyncio.create_task(server.serve())
         try:
             await until(lambda: server.started)
-            await use(bot, other.command, other.click, other.messages, PRIYA)
+            await use(bot, other.command, other.click, other.messages, lambda values: sent(other.submit(values)), PRIYA)
         finally:
             server.should_exit = True
             await serving

@@ -62,6 +62,15 @@ class Channel:
 
         return dict(await self.until(found, f"no card says {words}"))
 
+    async def form(self) -> dict[str, Any]:
+        """The form that opens."""
+        until = time.monotonic() + SECONDS
+        while time.monotonic() < until:
+            if opened := (await asyncio.to_thread(self.slack.page))["modalStack"]:
+                return dict(opened[-1])
+            await asyncio.sleep(0.1)
+        raise AssertionError(f"no form opens\n{self.bot.log_tail()}")
+
     async def private(self, words: str) -> None:
         def found(messages: list[dict[str, Any]]) -> bool:
             return any(m.get("ephemeral_to") and words in _text(m) for m in messages)
@@ -92,7 +101,9 @@ async def test_an_incident_from_its_webhook_to_the_report(
     await asyncio.to_thread(slack.click, CHANNEL, card["ts"], actions.HELPFUL, user="priya")
     await channel.private("Counted as helpful")
     await asyncio.to_thread(slack.click, CHANNEL, card["ts"], actions.WAS_CHANGE, user="priya")
-    await channel.private("it was")
+    assert (await channel.form())["callback_id"] == "sitrep.form.label"
+    await asyncio.to_thread(slack.submit, {"fixed_by": "rolled back"}, user="priya")
+    await channel.private("The cause: ")
 
     incident_id = systems.state.incident["id"]
     async with httpx.AsyncClient(base_url=bot.url, trust_env=False) as client:
