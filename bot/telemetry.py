@@ -112,6 +112,7 @@ OUTBOX_WAIT = "sitrep.outbox.wait"
 POSTS = "sitrep.posts"
 EGRESS = "sitrep.egress.requests"
 RECHECKS = "sitrep.rechecks"
+RECHECKS_WAITING = "sitrep.rechecks.waiting"
 
 COUNTERS: dict[str, tuple[str, str]] = {
     MODEL_COST: ("{USD}", "Money settled for model calls, by use, model and prompt"),
@@ -146,6 +147,7 @@ LEVELS: dict[str, tuple[str, str]] = {
     BREAKER_STATE: ("{state}", "1 while an endpoint's circuit is open, else 0"),
     QUEUE_DEPTH: ("{call}", "Calls that wait for admission, by priority"),
     IN_FLIGHT: ("{call}", "Calls that are with an endpoint"),
+    RECHECKS_WAITING: ("{card}", "Cards that were not yet permitted again since the last event about their readers"),
 }
 
 

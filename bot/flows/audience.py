@@ -21,6 +21,8 @@ log = logging.getLogger(__name__)
 
 COALESCE_SECONDS = 0.5
 """Events that touch all cards are taken together for this long: a directory sync says hundreds at once."""
+COUNT_SECONDS = 5.0
+"""How often the cards that still wait are counted, while some do."""
 
 
 class AudienceEvents:
@@ -42,6 +44,7 @@ class AudienceEvents:
         self._all: AudienceEvent | None = None
         self._awake = asyncio.Event()
         self._recent: list[AudienceEvent] = []
+        self._told = 0
 
     async def joined(self, channel_id: str, person_id: str) -> int:
         """Somebody joined a channel. Returns how many cards are checked again."""
@@ -75,7 +78,12 @@ class AudienceEvents:
     async def run(self) -> None:
         """For ever: check all cards when something happened that touches all."""
         while True:
-            await self._awake.wait()
+            try:
+                async with asyncio.timeout(COUNT_SECONDS if self._told else None):
+                    await self._awake.wait()
+            except TimeoutError:
+                await self._count()
+                continue
             await self._clock.sleep(COALESCE_SECONDS)
             event, self._all = self._all, None
             self._awake.clear()
@@ -94,6 +102,16 @@ class AudienceEvents:
         now = self._clock.now()
         return waiting(self._recent, await standing_cards(self._store, self._workspace_id, now))
 
+    async def _count(self) -> None:
+        """Tell the metric how many wait now."""
+        try:
+            now_waiting = await self.waiting()
+        except Exception as failed:  # noqa: BLE001 - a figure; the next count tries again
+            log.error("counting cards to check failed with %s", type(failed).__name__)
+            return
+        telemetry.level(telemetry.RECHECKS_WAITING).add(now_waiting - self._told)
+        self._told = now_waiting
+
     def _soon(self, kind: EventKind) -> None:
         self._all = AudienceEvent(kind, self._clock.now())
         self._awake.set()
@@ -107,4 +125,7 @@ class AudienceEvents:
         for check in checks:
             await self._start(Start("refresh", check.card.incident_id, key, check.rank))
         telemetry.counter(telemetry.RECHECKS).add(len(checks), {telemetry.REASON: event.kind})
+        if checks:
+            await self._count()
+            self._awake.set()  # the loop counts until none waits
         return len(checks)

@@ -211,3 +211,26 @@ async def test_after_a_reconnect_all_cards_are_checked(stage: Stage) -> None:
     await stage.events.reconnected()
     assert stage.events._all == replace(AudienceEvent("reconnected", stage.clock.now()))
     await stage.directory.settle()
+
+
+async def test_how_many_still_wait_is_a_metric_until_none_does(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bot.flows.audience.COUNT_SECONDS", 0.05)
+    told: list[int] = []
+
+    class Level:
+        def add(self, amount: int) -> None:
+            told.append(amount)
+
+    monkeypatch.setattr("bot.telemetry.level", lambda name: Level())
+    loop = asyncio.create_task(stage.events.run())
+    try:
+        assert await stage.events.check("hourly") == 2
+        await stage.store.transaction(
+            lambda tx: tx.execute("UPDATE posts SET permitted_at = :at", {"at": NOW + timedelta(seconds=1)})
+        )
+        async with asyncio.timeout(20):
+            while sum(told) or not told:
+                await asyncio.sleep(0.01)
+    finally:
+        loop.cancel()
+    assert max(told) == 2

@@ -33,6 +33,8 @@ class FakeSlack:
         self.calls: list[str] = []
         self.down = False
         self.lose_answers = 0
+        self.guests: tuple[str, ...] = ()
+        """Who is in the channel beside its people."""
         self.url = ""
         self._started = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), daemon=True)
@@ -49,7 +51,7 @@ class FakeSlack:
     def reset(self) -> None:
         self.messages.clear()
         self.calls.clear()
-        self.down, self.lose_answers = False, 0
+        self.down, self.lose_answers, self.guests = False, 0, ()
 
     def with_mark(self, mark: str) -> list[dict[str, Any]]:
         return [m for m in self.messages if m["blocks"] and m["blocks"][0].get("block_id") == mark]
@@ -88,9 +90,9 @@ class FakeSlack:
     def _auth_test(self, _: dict[str, Any]) -> dict[str, Any]:
         return {"team_id": TEAM, "user_id": "U0BOT", "bot_id": "B0BOT"}
 
-    @staticmethod
-    def _person(user_id: str) -> dict[str, Any]:
+    def _person(self, user_id: str) -> dict[str, Any]:
         flags = dict.fromkeys(("is_restricted", "is_ultra_restricted", "is_stranger", "is_bot", "deleted"), False)
+        flags |= {"is_restricted": user_id in self.guests}
         profile = {"email": f"{user_id.lower()}@example.com"}
         return {"id": user_id, "team_id": TEAM, "profile": profile, "is_email_confirmed": True, **flags}
 
@@ -98,7 +100,7 @@ class FakeSlack:
         return {"user": self._person(values["user"])}
 
     def _users_list(self, _: dict[str, Any]) -> dict[str, Any]:
-        members = [self._person(one) for one in PEOPLE]
+        members = [self._person(one) for one in (*PEOPLE, *self.guests)]
         bot = {**self._person("U0BOT"), "is_bot": True}
         return {"members": [*members, bot], "response_metadata": {"next_cursor": ""}}
 
@@ -112,7 +114,7 @@ class FakeSlack:
         return {"channel": {"id": "C01INC", "name": "incidents", **CHANNEL}}
 
     def _conversations_members(self, _: dict[str, Any]) -> dict[str, Any]:
-        return {"members": [*PEOPLE, "U0BOT"], "response_metadata": {"next_cursor": ""}}
+        return {"members": [*PEOPLE, *self.guests, "U0BOT"], "response_metadata": {"next_cursor": ""}}
 
     def _chat_postMessage(self, values: dict[str, Any]) -> dict[str, Any]:
         ts = f"{1_700_000_000 + len(self.messages)}.000100"

@@ -21,6 +21,8 @@ _LONGEST_NAME = 80
 _LONGEST_VALUE = 16_384
 _LONGEST_BARE = 8_192
 _MOST_NESTED = 8
+_LONG = 64
+"""Inside a value of that length another name begins nothing of its own."""
 
 _ASSIGN = r"(?i)" + names.CORE + r"[A-Za-z0-9_.\-]*+(?:\\{0,8}+[\"'`])?+[\])]?+[ \t]*+(?:=>|:=|->|==|=|:)[ \t]*+"
 _CALL = r"(?i)[\"']([A-Za-z0-9_.\-]*" + names.CORE + r"[A-Za-z0-9_.\-]*+)[\"'][ \t]*+,[ \t]*+[\"']"
@@ -231,8 +233,13 @@ class KeyedValues:
             reading = names.read(name.decode("latin-1"))
             if reading.strength and accepts(reading, text[slice(*spans[3])], True):
                 yield Candidate(*spans[3], reading.kind, KEYED)
+        covered = 0
         for spans in self._foreign.spans(text):
-            yield from _value(text, spans[0][1], names.Reading(names.PASSWORD, "password"), b"\n")
+            if spans[0][0] < covered:
+                continue
+            for candidate in _value(text, spans[0][1], names.Reading(names.PASSWORD, "password"), b"\n"):
+                covered = candidate.end if candidate.end - candidate.start >= _LONG else covered
+                yield candidate
 
     def _assignments(self, text: bytes) -> Iterator[Candidate]:
         nested = previous = covered = 0
