@@ -36,8 +36,17 @@ def _tuple(value: object) -> object:
     return tuple(value) if isinstance(value, list) else value
 
 
+def _each_once(names: tuple[str, ...]) -> tuple[str, ...]:
+    if not names or len(set(names)) < len(names):
+        raise ValueError("name each source once, at least one of pagerduty, slack, alert")
+    return names
+
+
 ArmName = Annotated[str, AfterValidator(_arm)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_tuple)]
+TimesFrom = Annotated[
+    tuple[Literal["pagerduty", "slack", "alert"], ...], BeforeValidator(_tuple), AfterValidator(_each_once)
+]
 Numbers = Annotated[tuple[int, ...], BeforeValidator(_tuple)]
 
 
@@ -85,7 +94,7 @@ class Hypothesis(_Section):
     verdict_rule: Literal["planned", "open"] = "planned"
     horizon_weeks: int = Field(default=26, ge=1, le=520)
     strata: Literal["severity", "service"] = "severity"
-    times_from: Names = Field(
+    times_from: TimesFrom = Field(
         default=("pagerduty", "slack", "alert"),
         description="whose timestamps count, first that has one; one order for all arms",
     )

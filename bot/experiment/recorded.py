@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -12,6 +12,7 @@ from bot.experiment.hypothesis import Hypothesis
 from bot.experiment.live import Assignment, read_assignments
 from bot.experiment.rollout import left_out, stratum_of
 from bot.experiment.schedule import starts_at
+from bot.experiment.times import Said, chosen_for, read_told_twice
 from bot.experiment.units import Row
 from bot.store import Row as StoreRow
 from bot.store import Store
@@ -37,18 +38,20 @@ async def read_recorded(store: Store, workspace_id: str, hypothesis: Hypothesis,
     assigned = {one.unit_id: one for one in await read_assignments(store, workspace_id, hypothesis.name)}
     start = starts_at(hypothesis)
     incidents = await store.query(
-        "SELECT id, unit_id, title, service, first_severity, triggered_at, mitigated_at, resolved_at FROM incidents"
+        "SELECT id, unit_id, title, service, first_severity, triggered_at, first_signal_at, mitigated_at, resolved_at"
+        " FROM incidents"
         " WHERE workspace_id = :w AND triggered_at >= :since AND triggered_at <= :until ORDER BY triggered_at, id",
         {"w": workspace_id, "since": to_text(start - BASELINE), "until": to_text(until)},
     )
     special = await read_special(store, workspace_id, start - BASELINE)
+    told_twice = await read_told_twice(store, workspace_id, start - BASELINE)
     rows, baseline = [], []
     for incident in incidents:
         found = assigned.get(incident["unit_id"] or incident["id"])
         if found is not None:
-            rows.append(_row(incident, hypothesis, found, special))
+            rows.append(_row(incident, hypothesis, found, special, told_twice))
         elif to_time(incident["triggered_at"]) < start:
-            baseline.append(_row(incident, hypothesis, None, special))
+            baseline.append(_row(incident, hypothesis, None, special, told_twice))
     return Recorded(tuple(rows), tuple(baseline), {one.unit_id: one.ordinal for one in assigned.values()})
 
 
@@ -130,10 +133,19 @@ async def read_shadow_cost(store: Store, workspace_id: str, since: datetime) -> 
     return ShadowCost(row["n"], row["usd"]) if row["n"] else None
 
 
-def _row(incident: StoreRow, hypothesis: Hypothesis, found: Assignment | None, special: Special) -> Row:
-    ended = incident["resolved_at"]
+def _row(
+    incident: StoreRow,
+    hypothesis: Hypothesis,
+    found: Assignment | None,
+    special: Special,
+    told_twice: Mapping[str, Sequence[Said]],
+) -> Row:
+    chosen = chosen_for(incident, told_twice, hypothesis.times_from)
+    mitigated, ended = _maybe(incident["mitigated_at"]), _maybe(incident["resolved_at"])
+    if chosen is not None:
+        mitigated, ended = chosen.mitigated_at, chosen.resolved_at
     if hypothesis.primary_metric == "time_to_mitigate":
-        ended = incident["mitigated_at"] or ended
+        ended = mitigated or ended
     service = incident["service"]
     stratum = stratum_of(hypothesis, severity=incident["first_severity"], service=service)
     return Row(
@@ -141,11 +153,15 @@ def _row(incident: StoreRow, hypothesis: Hypothesis, found: Assignment | None, s
         stratum=found.stratum if found else stratum,
         service=service or "",
         arm=found.arm if found else "",
-        triggered_at=to_time(incident["triggered_at"]),
-        resolved_at=to_time(ended) if ended else None,
+        triggered_at=to_time(incident["first_signal_at"]),
+        resolved_at=ended,
         storm_id=incident["unit_id"] or incident["id"],
         left_out=why_left_out(incident, hypothesis, special),
     )
+
+
+def _maybe(text: str | None) -> datetime | None:
+    return to_time(text) if text else None
 
 
 async def read_figures(

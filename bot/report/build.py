@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 
 from bot.experiment.cost import CostPerMinute, per_minute_saved, usd
+from bot.experiment.times import DEFAULT_ORDER
 from bot.experiment.units import ARMS, Unit
 from bot.report import figures, quality
 from bot.report.definitions import DEFINITIONS
@@ -217,6 +218,10 @@ def _odd(
     carried = sum(row.resolved_at is None for row in rows)
     if carried:
         yield f"{_many(carried)} still open at the end of the week; in the restricted mean, not in MTTR."
+    apart = sum(row.sources_apart for row in rows)
+    if apart:
+        order = ", ".join(material.running.hypothesis.times_from if material.running else DEFAULT_ORDER)
+        yield f"{_many(apart)} told of by sources that differ by more than 10 min; the order is {order}."
     reopened = sum(row.reopened > 0 for row in rows)
     if reopened:
         yield f"{_many(reopened)} reopened; the last resolution counts, the assignment stays."

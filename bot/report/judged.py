@@ -22,6 +22,7 @@ from bot.report.model import ExperimentPart
 from bot.report.rows import IncidentRow, Material, Running
 
 BEFORE = "13 weeks before"
+_CORRECTIONS = 20
 
 
 def analysis_rows(running: Running, incidents: Sequence[IncidentRow]) -> list[Row]:
@@ -33,7 +34,7 @@ def analysis_rows(running: Running, incidents: Sequence[IncidentRow]) -> list[Ro
             stratum=row.stratum,
             service=row.service,
             arm=row.arm,
-            triggered_at=row.triggered_at,
+            triggered_at=row.first_signal_at or row.triggered_at,
             resolved_at=(row.mitigated_at or row.resolved_at) if mitigated else row.resolved_at,
             storm_id=row.unit_id,
             left_out=row.left_out,
@@ -205,6 +206,8 @@ def _corrections(
     running: Running, rows: Sequence[Row], members: Sequence[IncidentRow], analysis: Analysis
 ) -> list[str]:
     lines = [f"{row.incident_id}: {row.corrected}" for row in members if row.corrected]
+    if len(lines) > _CORRECTIONS:
+        lines[_CORRECTIONS:] = [f"and {len(lines) - _CORRECTIONS} more incidents with times that were said later"]
     given = running.given
     if given is None:
         return lines

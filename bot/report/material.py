@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -14,6 +14,7 @@ from bot.experiment.pauses import read_pauses
 from bot.experiment.recorded import BASELINE, Special, read_special, why_left_out
 from bot.experiment.rollout import stratum_of
 from bot.experiment.schedule import starts_at
+from bot.experiment.times import APART, DEFAULT_ORDER, Said, chosen_for, read_told_twice
 from bot.flows.asked import OVERRIDE
 from bot.report.rows import Given, IncidentRow, LabelRow, Material, Running, SpendRow, SuspectRow, TriageRow, VoteRow
 from bot.store import Row, Store
@@ -52,7 +53,9 @@ async def read_material(
         f"SELECT * FROM labels WHERE {of_these} AND ruled_out IS NULL AND undone_at IS NULL ORDER BY at",  # noqa: S608
         key,
     )
-    part = await _part(store, workspace_id, hypothesis, since)
+    started = await experiments.started(hypothesis.name) if experiments and hypothesis else None
+    given = _given((started or {}).get("given"))
+    part = await _part(store, workspace_id, hypothesis, since, given)
     reading = _Reading(
         part,
         {row["incident_id"]: row for row in exposures},
@@ -67,7 +70,7 @@ async def read_material(
         baseline = [row for row in rows if start - BASELINE <= row.triggered_at < start]
     running = None
     if experiments is not None and hypothesis is not None:
-        running = await _running(store, workspace_id, experiments, hypothesis, part, until)
+        running = await _running(store, workspace_id, experiments, hypothesis, part, until, given)
     return Material(
         incidents=tuple(row for row in rows if row.triggered_at >= shown_since),
         triages=tuple(map(_triage, triages)),
@@ -80,6 +83,20 @@ async def read_material(
         baseline=tuple(baseline),
         hidden_services=hidden_services,
     )
+
+
+async def _said_later(store: Store, workspace_id: str, given: Given) -> dict[str, str]:
+    """By incident, the times before a verdict that were heard of only after it, in words."""
+    rows = await store.query(
+        "SELECT incident_id, kind, at, source, recorded_at FROM incident_times WHERE workspace_id = :w"
+        " AND recorded_at > :given AND at <= :given ORDER BY recorded_at, incident_id",
+        {"w": workspace_id, "given": to_text(given.at)},
+    )
+    found: dict[str, str] = {}
+    for row in rows:
+        told = f"{row['kind']} {row['at'][:16]} was said on {row['recorded_at'][:10]} by {row['source']}"
+        found[row["incident_id"]] = "; ".join(filter(None, (found.get(row["incident_id"]), told)))
+    return found
 
 
 async def _spend(store: Store, workspace_id: str, week: tuple[datetime, datetime]) -> tuple[SpendRow, ...]:
@@ -101,20 +118,31 @@ class _Part:
     hypothesis: Hypothesis | None = None
     assigned: Mapping[str, Assignment] = field(default_factory=dict)
     special: Special = field(default_factory=Special)
+    told_twice: Mapping[str, Sequence[Said]] = field(default_factory=dict)
+    corrected: Mapping[str, str] = field(default_factory=dict)
 
 
-async def _part(store: Store, workspace_id: str, hypothesis: Hypothesis | None, since: datetime) -> _Part:
+async def _part(
+    store: Store, workspace_id: str, hypothesis: Hypothesis | None, since: datetime, given: Given | None
+) -> _Part:
     special = await read_special(store, workspace_id, since)
+    told_twice = await read_told_twice(store, workspace_id, since)
     if hypothesis is None:
-        return _Part(special=special)
+        return _Part(special=special, told_twice=told_twice)
+    corrected = await _said_later(store, workspace_id, given) if given else {}
     found = await read_assignments(store, workspace_id, hypothesis.name)
-    return _Part(hypothesis, {one.unit_id: one for one in found}, special)
+    return _Part(hypothesis, {one.unit_id: one for one in found}, special, told_twice, corrected)
 
 
 async def _running(
-    store: Store, workspace_id: str, experiments: LiveExperiments, hypothesis: Hypothesis, part: _Part, until: datetime
+    store: Store,
+    workspace_id: str,
+    experiments: LiveExperiments,
+    hypothesis: Hypothesis,
+    part: _Part,
+    until: datetime,
+    given: Given | None,
 ) -> Running:
-    started = await experiments.started(hypothesis.name) or {}
     pauses = await read_pauses(store, workspace_id, hypothesis.name)
     began = starts_at(hypothesis)
     return Running(
@@ -123,7 +151,7 @@ async def _running(
         seed=experiments.seed(hypothesis.name),
         ordinals={one.unit_id: one.ordinal for one in part.assigned.values()},
         paused=tuple(one.told for one in pauses if one.at < until and (one.resumed_at or until) > began),
-        given=_given(started.get("given")),
+        given=given,
         ended=experiments.is_over(hypothesis, until),
     )
 
@@ -156,15 +184,21 @@ class _Reading:
             stratum = found.stratum
         if hypothesis is not None and (found is not None or to_time(row["triggered_at"]) < starts_at(hypothesis)):
             left_out = why_left_out(row, hypothesis, self.part.special)
+        order = hypothesis.times_from if hypothesis is not None else DEFAULT_ORDER
+        chosen = chosen_for(row, self.part.told_twice, order)
+        first, triggered = to_time(row["first_signal_at"]), to_time(row["triggered_at"])
         return IncidentRow(
             incident_id=row["id"],
             unit_id=unit_id,
             service=row["service"] or NOT_MAPPED,
             severity=row["severity"],
-            triggered_at=to_time(row["triggered_at"]),
-            acknowledged_at=_maybe(row["acknowledged_at"]),
-            mitigated_at=_maybe(row["mitigated_at"]),
-            resolved_at=_maybe(row["resolved_at"]),
+            triggered_at=triggered,
+            first_signal_at=first,
+            acknowledged_at=chosen.acknowledged_at if chosen else _maybe(row["acknowledged_at"]),
+            mitigated_at=chosen.mitigated_at if chosen else _maybe(row["mitigated_at"]),
+            resolved_at=chosen.resolved_at if chosen else _maybe(row["resolved_at"]),
+            sources_apart=(chosen is not None and chosen.apart) or abs(first - triggered) > APART,
+            corrected=self.part.corrected.get(row["id"], ""),
             reopened=row["reopened"],
             left_out=left_out,
             from_deployment=row["id"] in self.deployed,

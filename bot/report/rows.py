@@ -19,6 +19,8 @@ class IncidentRow:
     service: str
     severity: int
     triggered_at: datetime
+    first_signal_at: datetime | None = None
+    """The earliest received signal's own time, never revised: a unit starts with it. None: as triggered_at."""
     acknowledged_at: datetime | None = None
     mitigated_at: datetime | None = None
     resolved_at: datetime | None = None
@@ -36,6 +38,8 @@ class IncidentRow:
     before_resolved: bool | None = None
     crossover: bool = False
     """A person asked for what its arm withholds."""
+    sources_apart: bool = False
+    """Sources differ by more than ten minutes about one of its times."""
     corrected: str = ""
     """A timestamp that was corrected after a verdict, in words."""
 

@@ -56,6 +56,8 @@ async def fill(path: Path, incidents: int, *, weeks: int = WEEKS) -> None:
     for pragma in ("journal_mode = OFF", "synchronous = OFF", "cache_size = -1500000", "secure_delete = OFF"):
         database.execute(f"PRAGMA {pragma}")
     with database:
+        for table in _COPIED:
+            database.execute(f"CREATE TEMP TABLE of_{table} AS SELECT * FROM {table}")
         for copy in range(1, -(-incidents // INGESTED)):
             for table in _COPIED:
                 _copy(database, table, copy)
@@ -180,8 +182,7 @@ def _copy(database: sqlite3.Connection, table: str, copy: int) -> None:
             shown.append(f"strftime('%Y-%m-%dT%H:%M:%f', {column}, '+{37 * copy} seconds') || '000Z'")
         else:
             shown.append(column)
-    key = next(column for column in ("incident_id", "id") if column in columns)
-    database.execute(f"INSERT INTO {table} SELECT {', '.join(shown)} FROM {table} WHERE instr({key}, '~') = 0")
+    database.execute(f"INSERT INTO {table} SELECT {', '.join(shown)} FROM of_{table}")
 
 
 def _assign(database: sqlite3.Connection) -> None:
