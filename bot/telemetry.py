@@ -111,6 +111,7 @@ HIDDEN = "sitrep.items_hidden"
 OUTBOX_WAIT = "sitrep.outbox.wait"
 POSTS = "sitrep.posts"
 EGRESS = "sitrep.egress.requests"
+SIGNALS_SET_ASIDE = "sitrep.signals.set_aside"
 RECHECKS = "sitrep.rechecks"
 RECHECKS_WAITING = "sitrep.rechecks.waiting"
 
@@ -131,6 +132,7 @@ COUNTERS: dict[str, tuple[str, str]] = {
     SOURCE_FAILURES: ("{call}", "Sources that failed or were late"),
     HIDDEN: ("{item}", "Items that an audience may not read"),
     POSTS: ("{post}", "Messages posted and edited, by part and result"),
+    SIGNALS_SET_ASIDE: ("{signal}", "Signals that could not be applied and were set aside, by sitrep.source.name"),
     RECHECKS: ("{card}", "Cards permitted again because of their readers, by sitrep.reason"),
     EGRESS: ("{request}", "Outbound requests by host, caller and verdict"),
 }

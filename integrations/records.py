@@ -169,6 +169,9 @@ SignalKind = Literal[
 ]  # fmt: skip
 
 
+IncidentStatus = Literal["triggered", "acknowledged", "mitigated", "resolved"]
+
+
 class IncidentFields(Record):
     """What an incident source says about an incident in one message; `service` and `priority` are its own words."""
 
@@ -184,6 +187,14 @@ class IncidentFields(Record):
     own_channel: str | None = None
     """The channel that is the incident's own, where the source knows one (Slack's id)."""
     created_at: UtcTime | None = None
+    status: IncidentStatus | None = None
+    """As this message says it; the life cycle is derived from transitions, and this only where there was none."""
+    acknowledged_at: UtcTime | None = None
+
+    @classmethod
+    def read(cls, stored: Mapping[str, Any]) -> IncidentFields:
+        """From what was stored, by whichever version: keys that this one does not know are left out."""
+        return cls.model_validate({key: value for key, value in stored.items() if key in cls.model_fields})
 
 
 class Signal(Record):
@@ -205,9 +216,6 @@ class Signal(Record):
     """The incident as this message describes it; None when it is about none."""
     said_by: str | None = None
     """Role of who did it ("responder", "integration"), never a person's name."""
-
-
-IncidentStatus = Literal["triggered", "acknowledged", "mitigated", "resolved"]
 
 
 class Incident(Record):

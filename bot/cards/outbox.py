@@ -16,6 +16,7 @@ import json
 import logging
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -27,6 +28,7 @@ from bot.cards.forms import FormMemory
 from bot.cards.notes import NoteBook, NoteWriter
 from bot.cards.render import PARTS, Form, RenderedPart, parts_of, render
 from bot.cards.state import CardState
+from bot.cards.turns import Turns
 from bot.clock import Clock
 from bot.store import Row, Store, Transaction
 from bot.store.values import to_time
@@ -94,6 +96,7 @@ class Outbox:
         self._busy: dict[str, asyncio.Task[None]] = {}
         self._channel_free_at: dict[str, datetime] = defaultdict(clock.now)
         self._noting: asyncio.Task[None] | None = None
+        self._turns = Turns()
 
     # --- what is wanted -----------------------------------------------------------------------------------------
 
@@ -134,6 +137,10 @@ class Outbox:
         version = await self._store.transaction(work)
         self._awake.set()
         return version
+
+    def turn(self, target: str) -> AbstractAsyncContextManager[None]:
+        """Held by the one writer of a card that reads what is so now and writes the state that follows from it."""
+        return self._turns.of(target)
 
     async def say(
         self,

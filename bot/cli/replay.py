@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bot.errors import SitrepError
+from bot.errors import ConfigurationError, SitrepError
 
 if TYPE_CHECKING:
     from bot.flows.replay import Replayed
@@ -38,10 +38,12 @@ def command(
     from bot.trust.audience import Audience, AudienceUnknown
     from bot.trust.redaction import Redactor
     from integrations.bundle import open_bundle
-    from integrations.errors import IntegrationError
+    from integrations.errors import IntegrationError, Unavailable
 
     try:
         bundle = open_bundle(folder, baselines)
+    except Unavailable as missing:
+        raise ConfigurationError([missing.message]) from None
     except IntegrationError as wrong:
         raise SitrepError(wrong.message) from None
     incident = bundle.incident

@@ -34,6 +34,8 @@ ENGINE_VERSION = "1"
 smaller edits). Rows of another version are adopted at start-up."""
 MAX_STARTS = 5
 QUEUE = "triage"
+LIVING = ["PENDING", "ENQUEUED", "DELAYED"]
+SET_ASIDE = ["MAX_RECOVERY_ATTEMPTS_EXCEEDED", "ERROR"]
 KEEP = timedelta(days=14)
 """How long finished workflows stay in the engine's database."""
 
@@ -105,14 +107,7 @@ class Engine:
 
     async def launch(self) -> None:
         """Take the folder, open the engine's database, recover what was running. Raises EngineInUse."""
-        self._home.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._lock = (self._home / "engine.lock").open("a")
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise EngineInUse(
-                f"another sitrep process uses {self._home}; stop it, or give this one its own SITREP_HOME"
-            ) from None
+        self.lock()
         _prepare(self._home / "engine.db")
         from dbos import DBOS
 
@@ -154,19 +149,25 @@ class Engine:
         return await handle.get_result(polling_interval_sec=0.05)
 
     async def set_aside(self) -> list[str]:
-        """Ids of triages that were started five times and never ended, or ended in an error."""
+        """Ids of triages and refreshes that were started five times and never ended, or ended in an error."""
         assert self._dbos is not None
         rows = await self._dbos.list_workflows_async(
-            status=["MAX_RECOVERY_ATTEMPTS_EXCEEDED", "ERROR"], name=["triage"], load_input=False, load_output=False
+            status=SET_ASIDE, name=["triage", "refresh"], load_input=False, load_output=False
         )
         return [row.workflow_id for row in rows]
+
+    async def stuck(self, prefix: str) -> bool:
+        """Whether a workflow whose id begins so still waits or runs, or was set aside."""
+        assert self._dbos is not None
+        rows = await self._dbos.list_workflows_async(
+            status=[*LIVING, *SET_ASIDE], workflow_id_prefix=prefix, limit=1, load_input=False, load_output=False
+        )
+        return bool(rows)
 
     async def living(self) -> list[str]:
         """Ids of the workflows that wait or run."""
         assert self._dbos is not None
-        rows = await self._dbos.list_workflows_async(
-            status=["PENDING", "ENQUEUED", "DELAYED"], load_input=False, load_output=False
-        )
+        rows = await self._dbos.list_workflows_async(status=LIVING, load_input=False, load_output=False)
         return [row.workflow_id for row in rows]
 
     async def forget_old(self) -> int:
@@ -192,19 +193,35 @@ class Engine:
             self._lock.close()
             self._lock = None
 
+    def lock(self) -> None:
+        """Take the folder for this process, before anything in it is changed. Raises EngineInUse."""
+        if self._lock is not None:
+            return
+        self._home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        lock = (self._home / "engine.lock").open("a")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            lock.close()
+            raise EngineInUse(
+                f"another sitrep process uses {self._home}; stop it, or give this one its own SITREP_HOME"
+            ) from None
+        self._lock = lock
+
     async def _adopt_other_versions(self) -> None:
         """Workflows of another engine version would stay untouched for ever: cancel them and go on under this one."""
         assert self._dbos is not None
-        rows = await self._dbos.list_workflows_async(
-            status=["PENDING", "ENQUEUED", "DELAYED"], load_input=False, load_output=False
-        )
+        rows = await self._dbos.list_workflows_async(status=[*LIVING, "CANCELLED"], load_input=False, load_output=False)
         for row in rows:
+            # Cancelled here is half of an adoption that a crash cut in two: nothing else cancels.
             if row.app_version in (None, ENGINE_VERSION):
                 continue
             log.warning("workflow %s is of engine version %s; adopting it", row.workflow_id, row.app_version)
             done = await self._dbos.list_workflow_steps_async(row.workflow_id)
             first = 1 + max((step["function_id"] for step in done), default=0)
-            await self._dbos.cancel_workflow_async(row.workflow_id)
+            if row.status != "CANCELLED":
+                await self._dbos.cancel_workflow_async(row.workflow_id)
+                self._checkpoint("adopt.cancelled")
             await self._dbos.rewind_workflow_async(
                 row.workflow_id, start_step=first, application_version=ENGINE_VERSION, queue_name=QUEUE
             )
@@ -233,6 +250,11 @@ def _prepare(path: Path) -> None:
     try:
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
         connection.execute("PRAGMA journal_mode = WAL")
+    except sqlite3.DatabaseError as failed:
+        raise SitrepError(
+            f"{path} cannot be opened as a database ({failed}); move it away: signals and cards are in sitrep.db, and "
+            "only triages in flight are lost with it"
+        ) from None
     finally:
         connection.close()
 

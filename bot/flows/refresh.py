@@ -44,6 +44,10 @@ class RefreshFlow:
 
     async def write(self, incident_id: str) -> int | None:
         """Write the state of now; None when there is no card yet (its triage will publish the state of then)."""
+        async with self._parts.cards.turn(target_of(incident_id)):
+            return await self._write(incident_id)
+
+    async def _write(self, incident_id: str) -> int | None:
         parts = self._parts
         row = await parts.book.incident_row(incident_id)
         found = await parts.book.ranked(incident_id)

@@ -13,6 +13,7 @@ import asyncio
 import json
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -30,6 +31,7 @@ from bot.incidents import similar, topology
 from bot.incidents.book import Book, checked_of, incident_of
 from bot.incidents.routing import Routing
 from bot.model import transcript
+from bot.store import Row
 from bot.store.values import to_time
 from bot.triage.collect import Collector
 from bot.triage.permit import NOT_FOR_THIS_CHANNEL, Permitted, fallback_incident, permit, permit_ranked, permit_released
@@ -47,6 +49,7 @@ GATHERS_AT_ONCE = 4
 """The others wait in the engine's queue order: a storm of incidents must not take the doors' processor time."""
 AUDIENCE_SECONDS = 10.0
 """How long the directory may take while the sources are being asked anyway."""
+LIFE = ("status", "acknowledged_at", "mitigated_at", "resolved_at", "reopened")
 GATHER_FAILED = "gathering the evidence failed; the incident itself is below"
 
 
@@ -63,6 +66,14 @@ class CardBox(Protocol):
         not_before_at: datetime | None = None,
     ) -> int:
         """Write the next wanted state of a card, from the one that stands; returns its version."""
+        ...
+
+    async def say(self, target: str, channel: str, text: str, blocks: Sequence[Mapping[str, Any]]) -> int:
+        """A message that is no card; once per target."""
+        ...
+
+    def turn(self, target: str) -> AbstractAsyncContextManager[None]:
+        """Held by the one writer that reads what is so now and writes the state that follows from it."""
         ...
 
     async def wait_for(self, target: str, version: int, timeout_seconds: float) -> bool:
@@ -299,6 +310,17 @@ class TriageFlow:
         self, incident_id: str, n: int, route: Mapping[str, Any], ranked: Ranked, withdraw: bool = False
     ) -> dict[str, Any]:
         """Write the facts as the card's wanted state and wait until they are out."""
+        target = target_of(incident_id)
+        async with self._parts.cards.turn(target):
+            version, seconds = await self._write_facts(incident_id, n, route, ranked, withdraw)
+        out = await self._parts.cards.wait_for(target, version, self._parts.timeouts.publish_wait)
+        telemetry.histogram(telemetry.FACTS_SECONDS).record(seconds)
+        return {"version": version, "out": out, "seconds": round(seconds, 3)}
+
+    async def _write_facts(
+        self, incident_id: str, n: int, route: Mapping[str, Any], ranked: Ranked, withdraw: bool
+    ) -> tuple[int, float]:
+        """The version that was written, and the seconds since the signal."""
         now = self._parts.clock.now()
         incident = await self._incident(incident_id)
         if ranked.fallback is not None:
@@ -323,11 +345,10 @@ class TriageFlow:
                 before = before.without_summary(LATE_CHANGED)
             return fresh.after(before)
 
-        target = target_of(incident_id)
-        version = await self._parts.cards.change(target, route["channel"], transform, permitted_at=shown.permitted_at)
-        out = await self._parts.cards.wait_for(target, version, self._parts.timeouts.publish_wait)
-        telemetry.histogram(telemetry.FACTS_SECONDS).record(seconds)
-        return {"version": version, "out": out, "seconds": round(seconds, 3)}
+        version = await self._parts.cards.change(
+            target_of(incident_id), route["channel"], transform, permitted_at=shown.permitted_at
+        )
+        return version, seconds
 
     async def infer(
         self, incident_id: str, n: int, route: Mapping[str, Any], ranked: Ranked, step: str
@@ -356,6 +377,14 @@ class TriageFlow:
         if row is None or row["ranked"] is None:
             return {"out": False}
         await self._book.write_triage(incident_id, n, {"checked": checked.model_dump_json()})
+        target = target_of(incident_id)
+        async with self._parts.cards.turn(target):
+            version, seconds = await self._write_summary(incident_id, row, checked)
+        out = await self._parts.cards.wait_for(target, version, self._parts.timeouts.publish_wait)
+        return {"version": version, "out": out, "seconds": seconds}
+
+    async def _write_summary(self, incident_id: str, row: Row, checked: Released | Rejected) -> tuple[int, float]:
+        """The version that was written, and the seconds since the signal."""
         received_at = to_time(json.loads(row["timings"])["received_at"])
         seconds = round((self._parts.clock.now() - received_at).total_seconds(), 1)
         ranked = Ranked.model_validate_json(row["ranked"])
@@ -373,10 +402,10 @@ class TriageFlow:
                 return state
             return state.with_summary(allowed, seconds=seconds)
 
-        target = target_of(incident_id)
-        version = await self._parts.cards.change(target, row["channel"], transform, permitted_at=now.permitted_at)
-        out = await self._parts.cards.wait_for(target, version, self._parts.timeouts.publish_wait)
-        return {"version": version, "out": out, "seconds": seconds}
+        version = await self._parts.cards.change(
+            target_of(incident_id), row["channel"], transform, permitted_at=now.permitted_at
+        )
+        return version, seconds
 
     async def record(self, incident_id: str, n: int, checked: Released | Rejected | None) -> dict[str, Any]:
         """Write down what this triage was: outcome, cost, times, exposure."""
@@ -389,7 +418,9 @@ class TriageFlow:
         incident = await self._incident(ranked.incident.id)
         audience = await self._parts.directory.audience(channel, self._parts.timeouts.permit)
         readers = self._parts.collector.alert_readers(incident)
-        return permit_ranked(ranked, audience, readers, self._parts.clock.now())
+        shown = permit_ranked(ranked, audience, readers, self._parts.clock.now())
+        life = {name: getattr(incident, name) for name in LIFE}  # it went on since it was gathered
+        return shown.model_copy(update={"incident": shown.incident.model_copy(update=life)})
 
     async def _incident(self, incident_id: str) -> Incident:
         incident = await self._book.incident(incident_id)

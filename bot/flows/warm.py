@@ -9,6 +9,7 @@ import asyncio
 import multiprocessing
 import os
 import signal
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -29,8 +30,17 @@ def _start(keys: Sequence[bytes]) -> None:
     global _redactor
     os.nice(5)  # the doors and the outbox go first
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's; it shuts this process down
+    threading.Thread(target=_end_with_the_parent, name="parent", daemon=True).start()
     _redactor = Redactor(keys)
     _redactor.redact("warm")
+
+
+def _end_with_the_parent() -> None:
+    """A parent that was killed cannot shut this process down, which would else wait for work for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(0)
 
 
 def redact_and_rank(permitted: Permitted, marks: Mapping[str, str]) -> Ranked:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import sqlite3
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,7 +19,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from bot import telemetry
 from bot.clock import Clock
+from bot.errors import SitrepError
 from bot.incidents.alerts import AlertBatch, Change
 from bot.incidents.changes import keep_change
 from bot.incidents.correlate import Rules
@@ -33,6 +36,9 @@ from integrations.records import Alert, IncidentFields, Signal
 log = logging.getLogger(__name__)
 
 BATCH = 200
+OPENING = frozenset({"escalated", "reassigned", "priority_updated"})
+MAX_STARTS = 5
+"""Starts of the process that a signal may outlive unfinished before it is set aside."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +71,16 @@ def redacted_signal(signal: Signal, redact: Callable[[Any], Any]) -> Signal:
         said = redact(incident.model_dump(mode="json", include={"title", "service", "teams", "priority", "url"}))
         incident = IncidentFields.model_validate(incident.model_dump() | said)
     return signal.model_copy(update={"body": redact(signal.body), "incident": incident})
+
+
+async def failed_signals(store: Store, workspace_id: str) -> list[Row]:
+    """Signals that were set aside and that nobody was told of: delivery_key, source, incident_id, body."""
+    return await store.query(
+        "SELECT delivery_key, source, incident_id, body FROM signals AS s WHERE workspace_id = :w AND state = 'failed'"
+        " AND NOT EXISTS (SELECT 1 FROM notices AS n WHERE n.workspace_id = s.workspace_id"
+        " AND n.id = 'set-aside:signal:' || s.delivery_key) ORDER BY seq LIMIT 20",
+        {"w": workspace_id},
+    )
 
 
 def _signal_row(workspace_id: str, signal: Signal, seq: int) -> dict[str, Any]:
@@ -111,6 +127,8 @@ class Drainer:
         self._start = start
         self._neighbours = neighbours
         self._awake = asyncio.Event()
+        self._counted = False
+        self._careful = False
 
     def wake(self) -> None:
         """New signals were stored."""
@@ -121,9 +139,11 @@ class Drainer:
         while True:
             self._awake.clear()
             try:
+                if not self._counted:
+                    self._counted = await self._count_starts()
                 await self.drain()
-            except Exception:
-                log.exception("draining signals failed; trying again in 1 s")
+            except Exception as failed:  # noqa: BLE001 - a loop that must not end; only the type is ours to log
+                log.error("draining signals failed with %s; trying again in 1 s", type(failed).__name__)
                 await self._clock.sleep(1)
                 continue
             await self._awake.wait()
@@ -132,9 +152,9 @@ class Drainer:
         """Apply and start everything that is stored now; returns how many signals were applied."""
         total = 0
         while True:
-            apply = partial(self._apply_batch, neighbours=await self._neighbours())
+            neighbours = await self._neighbours()
             self._checkpoint("drain.before")
-            count = await self._store.transaction(apply)
+            count = await self._applied(neighbours)
             self._checkpoint("drain.applied")
             await self._start_applied()
             self._checkpoint("drain.started")
@@ -142,12 +162,70 @@ class Drainer:
             if count < BATCH:
                 return total
 
+    async def _applied(self, neighbours: Mapping[str, frozenset[str]]) -> int:
+        """How many signals were applied. A batch is one transaction; one signal in it that cannot be applied must not
+        keep the others, so they are then taken one by one, and so is what outlived several starts of the process."""
+        if not self._careful:
+            try:
+                return await self._store.transaction(partial(self._apply_batch, neighbours=neighbours))
+            except (SitrepError, sqlite3.Error):
+                raise  # the store's own trouble: tried again as it is
+            except Exception as failed:  # noqa: BLE001 - whatever a signal holds; which one it was is found below
+                log.error("a batch of signals failed with %s; applying them one by one", type(failed).__name__)
+        count = 0
+        for row in await self._unfinished("new"):
+            await self._trying(row, 1)
+            try:
+                count += await self._store.transaction(partial(self._apply_batch, neighbours=neighbours, most=1))
+            except (SitrepError, sqlite3.Error):
+                raise
+            except Exception as failed:  # noqa: BLE001 - the same
+                await self._set_aside(row, type(failed).__name__)
+                count += 1
+            else:
+                await self._trying(row, 0)
+        return count
+
+    async def _unfinished(self, state: str) -> list[Row]:
+        return await self._store.query(
+            "SELECT delivery_key, source, trying, starts, note FROM signals WHERE workspace_id = :w AND state = :s"
+            " ORDER BY seq LIMIT :n",
+            {"w": self._workspace_id, "s": state, "n": BATCH},
+        )
+
+    async def _trying(self, row: Row, value: int) -> None:
+        """Marks the one signal that is being worked on, so that the next start of the process knows which it was."""
+        await self._store.upsert("signals", [self._key(row) | {"trying": value}])
+
+    async def _set_aside(self, row: Row, why: str) -> None:
+        log.error("signal %s of %s was set aside: %s; it is kept", row["delivery_key"], row["source"], why)
+        telemetry.counter(telemetry.SIGNALS_SET_ASIDE).add(1, {telemetry.SOURCE: row["source"]})
+        await self._store.upsert("signals", [self._key(row) | {"state": "failed", "trying": 0}])
+
+    async def _count_starts(self) -> bool:
+        """Once a start of the process: what the last one left unfinished has outlived one more. Always true."""
+        where = "WHERE workspace_id = :w AND state IN ('new', 'applied')"
+        await self._store.transaction(
+            lambda tx: tx.execute(f"UPDATE signals SET starts = starts + 1 {where}", {"w": self._workspace_id})  # noqa: S608
+        )
+        rows = await self._store.query(
+            f"SELECT delivery_key, source, starts, trying FROM signals {where} AND starts >= :n",  # noqa: S608
+            {"w": self._workspace_id, "n": MAX_STARTS},
+        )
+        self._careful = bool(rows)
+        for row in rows:
+            if row["trying"] and row["starts"] > MAX_STARTS:
+                await self._set_aside(row, f"the process died of it {MAX_STARTS} times")
+        return True
+
     async def _start_applied(self) -> None:
         rows = await self._store.query(
             "SELECT delivery_key, note FROM signals WHERE workspace_id = :w AND state = 'applied' ORDER BY seq",
             {"w": self._workspace_id},
         )
         for row in rows:
+            if self._careful:
+                await self._trying(row, 1)
             for start in json.loads(row["note"] or "[]"):
                 await self._start(Start(**start))
             await self._store.upsert("signals", [self._key(row) | {"state": "done"}])
@@ -155,10 +233,10 @@ class Drainer:
     def _key(self, row: Row) -> dict[str, Any]:
         return {"workspace_id": self._workspace_id, "delivery_key": row["delivery_key"]}
 
-    def _apply_batch(self, tx: Transaction, neighbours: Mapping[str, frozenset[str]]) -> int:
+    def _apply_batch(self, tx: Transaction, neighbours: Mapping[str, frozenset[str]], most: int = BATCH) -> int:
         rows = tx.query(
             "SELECT * FROM signals WHERE workspace_id = :w AND state = 'new' ORDER BY seq LIMIT :n",
-            {"w": self._workspace_id, "n": BATCH},
+            {"w": self._workspace_id, "n": most},
         )
         alerts = [row for row in rows if row["kind"] == "alert"]
         batch = AlertBatch(tx, self._workspace_id, self._routing, self._rules, neighbours, alerts, self._clock.now())
@@ -196,10 +274,13 @@ class Drainer:
         elif row["kind"] == "change":
             keep_change(tx, self._workspace_id, row, body)
         elif row["incident_id"] is not None and body.get("incident") is not None:
-            # An unknown event type is stored and counted by kind; it says nothing about an incident.
-            fields = IncidentFields.model_validate(body["incident"])
+            fields = IncidentFields.read(body["incident"])
             before = self._incident(tx, row["incident_id"])
+            if before is None and not _opens(row["kind"], fields):
+                return []
             reports = [(row["kind"], to_time(row["occurred_at"]))] if row["kind"] in TRANSITIONS else []
+            if before is None and not reports and fields.status == "acknowledged":
+                reports = [("acknowledged", fields.acknowledged_at or to_time(row["occurred_at"]))]
             self._keep_reports(tx, row, row["incident_id"], body.get("said_by"), reports)
             after = self._merged(before, row["incident_id"], fields, self._life(tx, before, row, fields), row)
             starts = self._write(tx, before, after, row, neighbours)
@@ -303,7 +384,8 @@ class Drainer:
         self, before: Row | None, incident_id: str, fields: IncidentFields, life: Life, row: Row
     ) -> dict[str, Any]:
         old = dict(before or {})
-        said = fields.model_dump(exclude={"source", "created_at", "teams"}) | {"teams": list(fields.teams) or None}
+        said = fields.model_dump(exclude={"source", "created_at", "teams", "status", "acknowledged_at"})
+        said["teams"] = list(fields.teams) or None
         newest = before is None or row["occurred_at"] >= (before["updated_at"] or "")
         first, second = (said, old) if newest else (old, said)  # an older event's words are out of date
         described = {name: second.get(name) if first.get(name) is None else first[name] for name in said}
@@ -350,6 +432,13 @@ class Drainer:
         if before is not None and after["triages"] and any(before[name] != after[name] for name in shown):
             return [Start("refresh", incident_id, str(row["seq"]), severity)]
         return []
+
+
+def _opens(kind: str, fields: IncidentFields) -> bool:
+    """Whether an incident that was never heard of begins with this signal. A transition opens it, also one that came
+    before its trigger. What else happens to an incident does so only while it says that it is open: an event of a kind
+    that we do not know, a note, or a change of something that was closed long ago is no new incident."""
+    return kind in TRANSITIONS or (kind in OPENING and fields.status in ("triggered", "acknowledged"))
 
 
 def _life_columns(life: Life) -> dict[str, Any]:

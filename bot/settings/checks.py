@@ -62,10 +62,10 @@ def cross_checks(file: File, secrets: Secrets) -> list[str]:
         problems.append('mode = "shadow" needs [slack] shadow_channel')
     if secrets.database_url is not None:
         url = secrets.database_url.get_secret_value()
-        if not url.startswith("sqlite"):
-            problems.append(
-                f"SITREP_DATABASE_URL has scheme {urlsplit(url).scheme!r}; this version stores in SQLite only: unset it"
-            )
+        problems.append(
+            f"SITREP_DATABASE_URL has scheme {urlsplit(url).scheme!r}; this version stores in SQLite in SITREP_HOME "
+            "only: unset it"
+        )
     for path, variable in ((secrets.ca_file, "SITREP_CA_FILE"), (secrets.models_file, "SITREP_MODELS")):
         if path is not None and not path.is_file():
             problems.append(f"{variable}={str(path)!r} is not a file")

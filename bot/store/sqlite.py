@@ -249,7 +249,13 @@ def migrate(path: Path) -> list[str]:
     if not path.exists():
         path.touch(mode=0o600)
     with _file_lock(path.with_name(path.name + ".migrate")):
-        connection = _connect(path)
+        try:
+            connection = _connect(path)
+            connection.execute("SELECT count(*) FROM sqlite_master")
+        except sqlite3.DatabaseError as failed:
+            raise StoreError(
+                f"{path} cannot be opened as a database ({failed}); restore it from a backup, or move it away"
+            ) from None
         try:
             database = sqlite_utils.Database(connection)
             connection.execute(

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import logging
 import signal
+import socket
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -59,6 +60,7 @@ from bot.trust.redaction.values import redact_value
 from bot.web.app import create_app
 from bot.wiring.changes import stored_changes
 from bot.wiring.outside import (
+    NO_BOT_TOKEN,
     build_gateway,
     build_summarise,
     directory_of,
@@ -85,6 +87,7 @@ from bot.wiring.values import (
     rules_of,
     secret_keys,
     service_names,
+    usable,
 )
 from integrations.records import Signal
 from integrations.slack import (
@@ -179,8 +182,13 @@ def install_metrics() -> Callable[[], str]:
 
 async def build(settings: Settings, stack: AsyncExitStack, *, checkpoint: Checkpoint | None = None) -> App:
     """Open everything. What fails here fails with a sentence; what was opened before it is closed by the stack."""
+    if settings.secrets.slack_bot_token is None:
+        raise ConfigurationError([NO_BOT_TOKEN])
     clock = SystemClock()
     file = settings.file
+    engine = Engine(usable(settings.home), clock, checkpoint=checkpoint)
+    engine.lock()  # before anything in the folder is read or settled: it may be another process's
+    stack.push_async_callback(engine.close)
     keys = secret_keys(settings)
     egress = egress_of(settings, [pin.endpoint for chain in models_of(settings).values() for pin in chain])
     traces = traces_of(settings, clock, egress, stack)
@@ -197,7 +205,6 @@ async def build(settings: Settings, stack: AsyncExitStack, *, checkpoint: Checkp
     pagerduty = pagerduty_of(settings, egress, stack)
     sources = [*sources_of(settings, egress, stack, pagerduty), *stored_alerts(settings, store, clock)]
     sources += stored_changes(settings, store, clock)
-    engine = Engine(settings.home, clock, checkpoint=checkpoint)
     late: dict[str, RefreshFlow] = {}  # the outbox asks the flow that writes into it
     outbox = Outbox(
         store, file.workspace, SlackPoster(slack.web), clock,
@@ -251,6 +258,11 @@ async def build(settings: Settings, stack: AsyncExitStack, *, checkpoint: Checkp
     engine.register("refresh", refresh.run)
 
     async def start(wanted: Start) -> None:
+        if wanted.kind == "refresh" and wanted.key.startswith(("started-", "hourly-")):
+            # What crashes the process must not be begun anew under another id by every start.
+            by_the_clock = f"refresh:{wanted.incident_id}:{wanted.key.partition('-')[0]}-"
+            if await engine.stuck(by_the_clock):
+                return
         workflow_id = f"{wanted.kind}:{wanted.incident_id}:{wanted.key}"
         argument: str | int = int(wanted.key) if wanted.kind == "triage" else wanted.key
         await engine.start(wanted.kind, workflow_id, wanted.incident_id, argument, priority=wanted.severity)
@@ -272,7 +284,6 @@ async def build(settings: Settings, stack: AsyncExitStack, *, checkpoint: Checkp
 
     await worker.warm()
     await engine.launch()
-    stack.push_async_callback(engine.close)
     readers = AudienceEvents(store, file.workspace, directory, clock, start)
     rounds = Rounds(
         parts,
@@ -349,12 +360,24 @@ class _Server(uvicorn.Server):
         yield
 
 
+def _listen(settings: Settings) -> socket.socket:
+    """The port, taken before anything else begins; whoever calls meanwhile waits. Raises ConfigurationError."""
+    bind, port = settings.secrets.bind, settings.secrets.port
+    family = socket.AF_INET6 if ":" in bind else socket.AF_INET
+    try:
+        return socket.create_server((bind, port), family=family, backlog=2048)
+    except OSError as failed:
+        why = failed.strerror or type(failed).__name__
+        raise ConfigurationError([f"SITREP_BIND={bind} PORT={port} cannot be listened on: {why}"]) from None
+
+
 async def serve(settings: Settings, *, checkpoint: Checkpoint | None = None) -> None:
     """Run until SIGTERM or SIGINT; what is in flight stays durable and goes on at the next start."""
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with AsyncExitStack() as stack:
+        listening = stack.enter_context(_listen(settings))
         app = await build(settings, stack, checkpoint=checkpoint)
         server = _Server(
             uvicorn.Config(
@@ -365,16 +388,16 @@ async def serve(settings: Settings, *, checkpoint: Checkpoint | None = None) -> 
         tasks: dict[str, asyncio.Future[object]] = {
             name: asyncio.ensure_future(loop()) for name, loop in app.loops.items()
         }
-        tasks["web"] = asyncio.ensure_future(server.serve())
+        tasks["web"] = asyncio.ensure_future(server.serve(sockets=[listening]))
         tasks["stop"] = asyncio.ensure_future(stop.wait())
-        log.info("listening on http://%s:%s", settings.secrets.bind, settings.secrets.port)
+        log.info("listening on http://%s:%s", settings.secrets.bind, listening.getsockname()[1])
         try:
             await asyncio.wait(tasks.values(), return_when=asyncio.FIRST_COMPLETED)
             for name, task in tasks.items():
                 if name != "stop" and task.done():
                     failed = None if task.cancelled() else task.exception()
                     why = f"with {type(failed).__name__}" if failed else "by itself"
-                    raise SitrepError(f"the {name} part ended {why}; is port {settings.secrets.port} free?")
+                    raise SitrepError(f"the {name} part ended {why}")
         finally:
             server.should_exit = True
             await asyncio.wait([tasks["web"]], timeout=5)

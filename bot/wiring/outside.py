@@ -69,6 +69,8 @@ SLACK_HOSTS = (
 """The Web API, private answers, and where `apps.connections.open` sends Socket Mode."""
 
 
+NO_BOT_TOKEN = "SLACK_BOT_TOKEN is not set; it is the app's bot token (xoxb-…)"  # noqa: S105 - a sentence
+
 PUBLIC_HOSTS = (*SLACK_HOSTS, "https://api.pagerduty.com", "https://api.github.com", "https://api.openai.com")
 """Addresses that the code knows by itself; they must resolve to public ones."""
 
@@ -169,7 +171,7 @@ class SlackParts:
 async def slack_of(settings: Settings, egress: Egress, stack: AsyncExitStack) -> SlackParts:
     token = settings.secrets.slack_bot_token
     if token is None:
-        raise ConfigurationError(["SLACK_BOT_TOKEN is not set; it is the app's bot token (xoxb-…)"])
+        raise ConfigurationError([NO_BOT_TOKEN])
     session = aiohttp_session(egress, "slack")
     stack.push_async_callback(session.close)
     client = web_client(token.get_secret_value(), settings.secrets.slack_api_url, session)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import logging
 import secrets
+import tempfile
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 from urllib.parse import urlsplit
 
+from bot.errors import ConfigurationError
 from bot.incidents.correlate import Rules
 from bot.incidents.regroup import said_in_slack
 from bot.incidents.routing import Routing, Service
@@ -26,12 +29,22 @@ CHANGE_KINDS = frozenset({"github", "gitlab", "argocd", "kubernetes", "launchdar
 """Kinds of sources that tell of changes."""
 
 
+def usable(home: Path) -> Path:
+    """The state folder, made where it is absent. Raises ConfigurationError when nothing can be written there."""
+    try:
+        home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with tempfile.TemporaryFile(dir=home):
+            return home
+    except OSError as failed:
+        why = failed.strerror or type(failed).__name__
+        raise ConfigurationError([f"SITREP_HOME={str(home)!r} cannot be written to: {why}"]) from None
+
+
 def secret_keys(settings: Settings) -> list[bytes]:
     """The keys of placeholder digests, newest first; made once in SITREP_HOME when none is set."""
     if settings.secrets.secret_keys:
         return [key.get_secret_value().encode() for key in settings.secrets.secret_keys]
-    path = settings.home / "secret.key"
-    settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    path = usable(settings.home) / "secret.key"
     if not path.exists():
         path.touch(mode=0o600)
         path.write_text(secrets.token_hex(32), encoding="ascii")

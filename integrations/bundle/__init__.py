@@ -8,6 +8,7 @@ error: without the first two there is no incident, and a permission file that ca
 
 from __future__ import annotations
 
+import glob
 import pathlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -97,6 +98,9 @@ def open_bundle(
     """Reads what makes it an incident. Raises Unavailable (no such folder or file) or Malformed, with the path."""
     if not folder.is_dir():
         raise Unavailable(SYSTEM, f"{str(folder)!r} is not a folder; name the folder of one incident bundle")
+    for one in baselines:
+        if not one.exists() and not any(one.parent.glob(f"{glob.escape(one.name)}.*")):
+            raise Unavailable(SYSTEM, f"there is no baseline {str(one)!r}; name a folder, or files without suffix")
     path = folder / "pagerduty.json"
     if not path.is_file():
         raise Unavailable(SYSTEM, f"{str(folder)!r} has no pagerduty.json, so there is no incident in it")

@@ -117,6 +117,8 @@ def described(incident: Mapping[str, Any] | None) -> IncidentFields | None:
         priority=said.get("priority"),
         teams=said.get("teams", ()),
         created_at=said.get("triggered_at"),
+        status=said.get("status"),
+        acknowledged_at=said.get("acknowledged_at"),
     )
 
 

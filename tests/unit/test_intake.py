@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from bot.clock import ManualClock
-from bot.incidents.intake import Drainer, redacted_signal, store_signals
+from bot.incidents.intake import MAX_STARTS, Drainer, failed_signals, redacted_signal, store_signals
 from bot.incidents.routing import Routing, Service
 from bot.settings import Match, SeverityTest
 from bot.store.sqlite import SqliteStore
@@ -127,6 +127,88 @@ async def test_unknown_events_are_kept_and_change_nothing(bench):
     (row,) = await bench.store.query("SELECT count(*) AS n FROM signals WHERE kind = 'unknown' AND state = 'done'")
     assert row["n"] == 1
     assert len(bench.started) == 1
+
+
+@pytest.mark.parametrize("kind", ["unknown", "annotated", "priority_updated", "escalated", "reassigned"])
+async def test_a_late_event_of_an_incident_that_was_closed_opens_none(bench, kind):
+    await bench.feed(signal(kind, 0, "late", status="resolved"), signal(kind, 1, "later", status=None))
+    assert await bench.store.query("SELECT id FROM incidents") == []
+    assert bench.started == []
+
+
+async def test_an_open_incident_that_is_first_heard_of_by_an_escalation_has_the_life_that_it_says(bench):
+    await bench.feed(
+        signal("escalated", 60, "e", status="acknowledged", acknowledged_at=T0 + timedelta(seconds=30)),
+        signal("escalated", 0, "f", incident="P2", status="triggered"),
+    )
+    first, second = await bench.incident("P1"), await bench.incident("P2")
+    assert (first["status"], second["status"]) == ("acknowledged", "triggered")
+    assert first["acknowledged_at"].startswith("2026-11-24T14:02:40")
+    assert second["acknowledged_at"] is None
+
+
+# --- what cannot be applied ------------------------------------------------------------------------------------------
+
+
+async def spoilt(bench, key: str) -> None:
+    """A row as no door writes one: half of it lost, or from a version that nobody foresaw."""
+
+    def work(tx):
+        return tx.execute("UPDATE signals SET occurred_at = 'never' WHERE delivery_key = :k", {"k": key})
+
+    await bench.store.transaction(work)
+
+
+async def test_a_signal_that_cannot_be_applied_is_set_aside_and_the_others_go_on(bench, caplog):
+    await store_signals(bench.store, "W", [signal("triggered", n, f"d{n}", incident=f"P{n}") for n in range(3)])
+    await spoilt(bench, "d1")
+    await bench.drainer.drain()
+    states = {row["delivery_key"]: row["state"] for row in await bench.store.query("SELECT * FROM signals")}
+    assert states == {"d0": "done", "d1": "failed", "d2": "done"}
+    assert [start[1] for start in bench.started] == ["P0", "P2"]
+    assert [row["delivery_key"] for row in await failed_signals(bench.store, "W")] == ["d1"]
+    assert "never" not in caplog.text
+
+
+async def test_keys_that_this_version_does_not_know_are_left_out(bench):
+    await store_signals(bench.store, "W", [signal("triggered", 0, "d1")])
+    await bench.store.transaction(
+        lambda tx: tx.execute("UPDATE signals SET body = json_set(body, '$.incident.colour', 'red')")
+    )
+    await bench.drainer.drain()
+    assert bench.started == [("triage", "P1", "1")]
+
+
+async def test_a_signal_that_kills_the_process_every_time_is_set_aside_after_five_starts(bench):
+    """The process dies while one signal is in hand: five times, then the drainer leaves it and applies the next."""
+    await store_signals(bench.store, "W", [signal("triggered", n, f"d{n}", incident=f"P{n}") for n in range(2)])
+
+    class Killed(BaseException):
+        pass
+
+    def dies(*arguments, **options):
+        raise Killed
+
+    starts = 0
+    while starts < 9:
+        starts += 1
+        drainer = Drainer(bench.store, "W", ROUTING, ManualClock(T0), bench.start, bench.neighbours)
+        apply = drainer._apply
+
+        def poisoned(tx, row, *more, apply=apply):
+            return dies() if row["delivery_key"] == "d0" else apply(tx, row, *more)
+
+        drainer._apply = poisoned
+        try:
+            await drainer._count_starts()
+            await drainer.drain()
+        except Killed:
+            continue
+        break
+    assert starts == 1 + MAX_STARTS
+    states = {row["delivery_key"]: row["state"] for row in await bench.store.query("SELECT * FROM signals")}
+    assert states == {"d0": "failed", "d1": "done"}
+    assert bench.started == [("triage", "P1", "1")]
 
 
 async def test_a_reopened_incident_is_triaged_again_with_the_next_number(bench):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import asyncio
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
 import pytest
 
 from bot.cards.state import CardState, from_ranked
+from bot.cards.turns import Turns
 from bot.clock import ManualClock
 from bot.flows.triage import Timeouts, TriageFlow
 from bot.trust.audience import Audience, AudienceUnknown
@@ -60,6 +62,8 @@ class Stage:
         self.audience: Audience | AudienceUnknown = INSIDERS
         self.card: CardState | None = None
         self.prompted: list[Ranked] = []
+        self.incident_now = INCIDENT
+        self.turn = Turns().of
         self.row = {
             "ranked": RANKED.model_dump_json(),
             "channel": "C1",
@@ -82,7 +86,7 @@ class Stage:
         return self.audience
 
     async def incident(self, incident_id: str) -> Incident:
-        return INCIDENT
+        return self.incident_now
 
     async def triage_row(self, incident_id: str, n: int) -> dict[str, str]:
         return self.row
@@ -161,3 +165,29 @@ async def test_an_audience_that_is_lost_on_the_way_leaves_the_fallback(stage: St
         await stage.flow.publish_summary("P1", 1, RELEASED)
     assert "canary" not in stage.shown
     assert stage.card.fallback == "who is here could not be read"
+
+
+async def test_the_slower_of_two_writers_does_not_put_an_older_life_over_a_newer_one(stage: Stage) -> None:
+    """The first has read the incident and waits for the readers; the second begins after it was resolved."""
+    go_on, asked = asyncio.Event(), 0
+    at_once = stage.who
+
+    async def slow_at_first(channel_id: str, deadline_seconds: float) -> Audience | AudienceUnknown:
+        nonlocal asked
+        asked += 1
+        if asked == 1:
+            await go_on.wait()
+        return await at_once(channel_id, deadline_seconds)
+
+    stage.flow._parts.directory.audience = slow_at_first
+    first = asyncio.ensure_future(stage.flow.publish_facts("P1", 1, ROUTE, RANKED))
+    while asked == 0:
+        await asyncio.sleep(0)
+    stage.incident_now = INCIDENT.model_copy(update={"status": "resolved", "resolved_at": NOW + timedelta(minutes=5)})
+    second = asyncio.ensure_future(stage.flow.publish_facts("P1", 1, ROUTE, RANKED))
+    for _ in range(20):
+        await asyncio.sleep(0)
+    go_on.set()
+    await asyncio.gather(first, second)
+    assert stage.card is not None
+    assert stage.card.times.resolved_at == NOW + timedelta(minutes=5)

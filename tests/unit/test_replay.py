@@ -80,8 +80,8 @@ def test_an_audience_file_that_cannot_be_read_never_widens(bundle):
     assert result.exit_code != 0
 
 
-def test_a_folder_that_is_no_bundle_is_one_clear_line_and_exit_1(tmp_path, capsys):
-    assert main(["replay", str(tmp_path / "nope")]) == 1
+def test_a_folder_that_is_no_bundle_is_one_clear_line_and_exit_2(tmp_path, capsys):
+    assert main(["replay", str(tmp_path / "nope")]) == 2
     assert "is not a folder" in capsys.readouterr().err
 
 

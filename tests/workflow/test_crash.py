@@ -30,7 +30,7 @@ AROUND = [f"{step}.{where}" for step in STEPS for where in ("before", "inside", 
 OUTBOX = ["outbox.before_send", "outbox.after_send", "outbox.recorded", "outbox.before_update", "outbox.after_update"]
 DRAIN = ["drain.before", "drain.applied", "drain.started"]
 NOTE = ["note.before_send", "note.after_send", "note.recorded"]
-QUICK = {"gather.before", "publish.facts.after", "outbox.after_send"}
+QUICK = {"gather.before", "publish.facts.after", "outbox.after_send", "outbox.after_update"}
 RECORDED = "SELECT outcome FROM triages WHERE recorded_at IS NOT NULL"
 ENDED = "SELECT 1 FROM workflow_status WHERE name = 'triage' AND status = 'SUCCESS'"
 SET_ASIDE = "SELECT 1 FROM notices WHERE kind = 'set_aside'"
@@ -188,6 +188,10 @@ def quick_or_slow(points: list[str], quick: set[str]) -> list:
 def test_a_kill_at_any_point_leaves_one_card_and_each_finished_step_once(case, point):
     case.start(point)
     case.wait_killed()
+    step, _, where = point.rpartition(".")
+    if where == "inside":
+        assert case.points()[f"{step}.before"] == 1
+        assert case.rows(f"SELECT 1 FROM operation_outputs WHERE function_name = '{step}'", "engine.db") == []
     case.start()
     check(case, point)
 
@@ -242,6 +246,61 @@ def test_a_workflow_of_another_engine_version_is_adopted_and_finished(case):
     case.write("UPDATE workflow_status SET application_version = 'older'", database="engine.db")
     case.start()
     check(case, "gather.after")
+
+
+@pytest.mark.slow
+def test_a_kill_in_the_middle_of_an_adoption_forgets_nothing(case):
+    case.start("gather.after")
+    case.wait_killed()
+    case.write("UPDATE workflow_status SET application_version = 'older'", database="engine.db")
+    (case.folder / "points.killed").unlink()
+    case.start("adopt.cancelled")
+    case.wait_killed()
+    case.start()
+    check(case, "gather.after")
+
+
+@pytest.mark.slow
+def test_a_refresh_that_crashes_the_process_every_time_is_set_aside_and_its_card_reduced(case):
+    case.start()
+    check(case, "")
+    crashes = 0
+    while crashes < 9:
+        case.start("refresh.before", always=True)
+        while case.process.poll() is None and not case.rows(SET_ASIDE):
+            time.sleep(0.1)
+        if case.process.poll() is None:
+            break
+        assert case.process.returncode == -9, case.said()
+        crashes += 1
+    case.wait_for("SELECT 1 FROM posts WHERE part = 'card' AND status = 'sent' AND sent_version = version")
+    case.stop()
+    assert crashes == 5
+    (card,) = case.cards()
+    assert "could not be brought up to date" in str(card)
+
+
+def test_a_process_that_is_killed_leaves_no_worker_behind(case):
+    case.start()
+    case.wait_for(CARD_OUT)
+    children = pathlib.Path(f"/proc/{case.process.pid}/task/{case.process.pid}/children")
+    if not children.exists():
+        pytest.skip("children of a process are read from /proc")
+    workers = children.read_text().split()
+    assert workers
+    case.process.kill()
+    case.process.wait(10)
+    until = time.monotonic() + 20
+    while alive := [pid for pid in workers if _runs(pid)]:
+        assert time.monotonic() < until, alive
+        time.sleep(0.05)
+
+
+def _runs(pid: str) -> bool:
+    try:
+        return pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 @pytest.mark.slow

@@ -1,7 +1,7 @@
 """`sitrep serve` as a process that dies by SIGKILL at a named point.
 
-VICTIM_KILL_AT names the point, VICTIM_LOG a file to which every point passed is appended. `<step>.inside` kills a few
-milliseconds after the step began. VICTIM_ALWAYS kills each time and not only once.
+VICTIM_KILL_AT names the point, VICTIM_LOG a file to which every point passed is appended. `<step>.inside` kills when
+the step's work first waits for something. VICTIM_ALWAYS kills each time and not only once.
 """
 
 from __future__ import annotations
@@ -11,8 +11,6 @@ import logging
 import os
 import pathlib
 import signal
-import threading
-import time
 
 from bot.settings import load
 from bot.wiring import serve
@@ -31,12 +29,8 @@ def checkpoint(name: str) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
     if point.endswith(".inside") and name == point.replace(".inside", ".before"):
         killed.touch()
-        threading.Thread(target=_soon, daemon=True).start()
-
-
-def _soon() -> None:
-    time.sleep(0.004)
-    os.kill(os.getpid(), signal.SIGKILL)
+        # The step's own work begins when this returns, and has not ended when it first waits for anything.
+        asyncio.get_running_loop().call_soon(os.kill, os.getpid(), signal.SIGKILL)
 
 
 def edit_the_workflow() -> None:
