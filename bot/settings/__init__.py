@@ -107,7 +107,7 @@ def _config_text(named: str | None, folder: Path, home: Path, problems: list[str
     for path in candidates:
         try:
             return path, path.read_text(encoding="utf-8")
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             continue
         except (OSError, UnicodeDecodeError) as failed:
             problems.append(f"{path} cannot be read ({type(failed).__name__}); it must be a UTF-8 text file")
