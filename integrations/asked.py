@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
@@ -47,11 +47,21 @@ class Asked(ABC):
         self.link = (link_url or url).rstrip("/")
         self._slots = asyncio.Semaphore(self.at_once)
         self._parsing = asyncio.Lock()
-        timeout = 0.9 * deadline_seconds
-        headers = {"Accept": "application/json", "User-Agent": "sitrep"} | (self.authorization(token) if token else {})
-        self._api = Api(
+        self._api = self.opened(url, egress, token)
+
+    def opened(self, url: str, egress: Egress, token: str | None, headers: Mapping[str, str] | None = None) -> Api:
+        """A client of this source's API, with other headers where one list needs them."""
+        timeout = 0.9 * self.deadline_seconds
+        sent = {"Accept": "application/json", "User-Agent": "sitrep", **(headers or {})}
+        return Api(
             self.name,
-            client(egress, self.name, url.rstrip("/") + "/", headers=headers, timeout_seconds=timeout),
+            client(
+                egress,
+                self.name,
+                url.rstrip("/") + "/",
+                headers=sent | (self.authorization(token) if token else {}),
+                timeout_seconds=timeout,
+            ),
             credential=f"SITREP_SOURCE_{self.name.upper()}_TOKEN",
             address=f"`url` of [sources.{self.name}]",
             timeout_seconds=timeout,
@@ -68,14 +78,17 @@ class Asked(ABC):
     async def aclose(self) -> None:
         await self._api.aclose()
 
-    async def ask(self, parse: Callable[..., T], path: str, params: Any = None, *arguments: Any, body: Any = None) -> T:
+    async def ask(
+        self, parse: Callable[..., T], path: str, params: Any = None, *arguments: Any, body: Any = None,
+        api: Api | None = None,
+    ) -> T:  # fmt: skip
         """`parse(name, body, *arguments)` of a 2xx answer. Raises Unavailable, Denied or Malformed.
 
         `parse` is a pure function at the top of its module, so that it may run anywhere: thousands of lines are
         parsed away from the event loop, one answer at a time, so that the loop has its turn beside them.
         """
         async with self._slots:
-            answer = await self._api.answer(path, params, method="GET" if body is None else "POST", body=body)
+            answer = await (api or self._api).answer(path, params, method="GET" if body is None else "POST", body=body)
         if len(answer.body) <= PARSED_AT_ONCE:
             return parse(self.name, answer.body, *arguments)
         async with self._parsing:

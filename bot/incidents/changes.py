@@ -16,6 +16,7 @@ from bot.clock import Clock
 from bot.store import Row, Store, Transaction
 from integrations.asking import Access, AnyNames
 from integrations.changes import change_of
+from integrations.changes.asked import flag_of, flag_service
 from integrations.records import ChangeEvent, Findings, Question
 
 log = logging.getLogger(__name__)
@@ -69,10 +70,13 @@ class StoredChanges:
         found: list[ChangeEvent] = []
         for row in rows[:READ]:
             change = ChangeEvent.model_validate_json(row["record"])
-            ours = names.ours(change.service) if change.service else None
-            if change.service and ours is None and question.services:
+            ours, flag = names.ours(change.service or ""), flag_of(change)
+            if flag:  # it may be about any service: kept, under that of its key
+                service = flag_service(question.services, flag)
+            elif change.service and ours is None and question.services:
                 continue
-            service = ours or change.service
+            else:
+                service = ours or change.service
             counts[service] = counts.get(service, 0) + 1
             if counts[service] <= KEPT:
                 readers, model = self._access(change.source).of(service)

@@ -10,7 +10,8 @@ from bot.settings.sections import File
 
 ALLOWED_BY_KIND = {
     "github": ("repositories",), "cloudwatch_sns": ("topics",), "elasticsearch": ("indices",),
-    "opensearch": ("indices",), "otlp": ("paths",),
+    "opensearch": ("indices",), "otlp": ("paths",), "gitlab": ("repositories",), "argocd": ("paths",),
+    "kubernetes": ("paths",), "launchdarkly": ("paths",),
 }  # fmt: skip
 """Which lists of `allow` each kind of source obeys; any other list would be read and ignored, so it is refused."""
 

@@ -8,9 +8,13 @@ from contextlib import AsyncExitStack
 from bot.errors import ConfigurationError
 from bot.settings import Settings, SourceSection
 from bot.wiring.values import access_of, token_of
+from integrations.argocd import ArgoCD
 from integrations.asked import Asked
 from integrations.elasticsearch import Elasticsearch
+from integrations.gitlab import GitLab
 from integrations.http import Egress
+from integrations.kubernetes import Kubernetes
+from integrations.launchdarkly import LaunchDarkly
 from integrations.loki import Loki
 from integrations.otlp_files import OtlpFiles
 from integrations.ports import Source
@@ -51,6 +55,10 @@ def _otlp(settings: Settings, name: str, source: SourceSection, egress: Egress, 
 
 
 ASKED: Mapping[str, Maker] = {
+    "gitlab": _maker(GitLab, "GitLab", "repositories"),
+    "argocd": _maker(ArgoCD, "Argo CD's API server", "paths"),
+    "kubernetes": _maker(Kubernetes, "the API server", "paths"),
+    "launchdarkly": _maker(LaunchDarkly, "LaunchDarkly's API, such as https://app.launchdarkly.com", "paths"),
     "tempo": _maker(Tempo, "Tempo"),
     "loki": _maker(Loki, "Loki"),
     "elasticsearch": _maker(Elasticsearch, "Elasticsearch", "indices"),

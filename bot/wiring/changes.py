@@ -13,11 +13,15 @@ from bot.wiring.values import access_of
 from integrations.asking import Access
 from integrations.changes import ChangeDoor, changes_door
 from integrations.github import github_door
+from integrations.gitlab import gitlab_door
+from integrations.launchdarkly import launchdarkly_door
 from integrations.ports import SignalDoor, Source
 
 log = logging.getLogger(__name__)
 
-CHANGE_SENDERS: Mapping[str, Callable[[Sequence[str]], ChangeDoor]] = {"changes": changes_door, "github": github_door}
+CHANGE_SENDERS: Mapping[str, Callable[[Sequence[str]], ChangeDoor]] = {
+    "changes": changes_door, "github": github_door, "gitlab": gitlab_door, "launchdarkly": launchdarkly_door,
+}  # fmt: skip
 """Senders of changes; each door opens with `<NAME>_WEBHOOK_SECRETS`."""
 
 

@@ -20,6 +20,10 @@ from integrations.http import origin_of
 ASKED_OF = {
     "github": "names of the repositories of your services, and times: for commits, deployments and pull requests",
     "jaeger": "names of your services, and times: for traces",
+    "gitlab": "names of the projects of your services, and times: for deployments and comparisons",
+    "argocd": "names of your applications: for their syncs",
+    "kubernetes": "namespaces of your workloads: for ReplicaSets, events, and ConfigMaps without their data",
+    "launchdarkly": "projects and environments, and times: for entries of the audit log",
     "tempo": "names of your services, and times: for traces",
     "loki": "queries with the names and labels of your services, and times: for log lines",
     "elasticsearch": "names of your services and of the indices in `allow`, and times: for log lines",

