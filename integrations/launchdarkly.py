@@ -198,9 +198,18 @@ def launchdarkly_door(secrets: Sequence[str]) -> ChangeDoor:
             raise NotASignal("an entry that is not about a flag or segment changes nothing that runs")
         page = web_address(entry.page)
         return change(
-            source=NAME, external_id=entry.id, kind="flag", service=f"{FLAG}{entry.key}", at=entry.at,
-            received_at=received_at, said={"detail": entry.detail, "rollback_url": page}, summary=_summary(entry), url=page, diff_url=page,
-            environment=entry.environment or None, author_role=entry.role,
-        )  # fmt: skip
+            source=NAME,
+            external_id=entry.id,
+            kind="flag",
+            service=f"{FLAG}{entry.key}",
+            at=entry.at,
+            received_at=received_at,
+            said={"detail": entry.detail, "rollback_url": page},
+            summary=_summary(entry),
+            url=page,
+            diff_url=page,
+            environment=entry.environment or None,
+            author_role=entry.role,
+        )
 
     return ChangeDoor(NAME, proof, read)

@@ -148,9 +148,13 @@ def _event(raw: Mapping[str, Any]) -> Event | None:
     about = mapping(raw.get("involvedObject")) or mapping(raw.get("regarding"))
     series = mapping(raw.get("series"))
     times = (
-        series.get("lastObservedTime"), raw.get("lastTimestamp"), raw.get("eventTime"),
-        raw.get("deprecatedLastTimestamp"), raw.get("firstTimestamp"), mapping(raw.get("metadata")).get("creationTimestamp"),
-    )  # fmt: skip
+        series.get("lastObservedTime"),
+        raw.get("lastTimestamp"),
+        raw.get("eventTime"),
+        raw.get("deprecatedLastTimestamp"),
+        raw.get("firstTimestamp"),
+        mapping(raw.get("metadata")).get("creationTimestamp"),
+    )
     at = next((found for one in times if (found := moment(one)) is not None), None)
     reason = text(raw.get("reason"), 100)
     if at is None or not reason:

@@ -223,8 +223,9 @@ def replica_set(number, created, image, history=""):
 async def test_a_rollback_counts_from_when_the_old_replica_set_was_scaled_up_again(serve, access, asked):
     served = await serve()
     sets = [replica_set(43, "2026-11-01T00:00:00Z", "old", "41"), replica_set(42, "2026-11-20T00:00:00Z", "bad")]
-    event = {"reason": "ScalingReplicaSet", "message": "Scaled up replica set checkout-old from 0 to 1",
-             "involvedObject": {"kind": "Deployment", "name": "checkout"}, "lastTimestamp": "2026-11-23T14:01:00Z"}  # fmt: skip
+    about, at = {"kind": "Deployment", "name": "checkout"}, "2026-11-23T14:01:00Z"
+    message = "Scaled up replica set checkout-old from 0 to 1"
+    event = {"reason": "ScalingReplicaSet", "message": message, "involvedObject": about, "lastTimestamp": at}
     events = [event]
     items = {"replicasets": sets, "events": events, "configmaps": []}
     served.answer = lambda one: (
