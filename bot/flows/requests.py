@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from bot.clock import Clock
 from bot.store import Row, Store, Transaction
 from bot.store.values import to_time
+from bot.trust.sealed import Seal
 
 ANSWERABLE = timedelta(minutes=30)
 """How long Slack takes an answer through a response_url."""
@@ -40,7 +41,9 @@ class Request:
 class RequestBook:
     """One workspace's requests."""
 
-    def __init__(self, store: Store, workspace_id: str, clock: Clock) -> None:
+    def __init__(self, store: Store, workspace_id: str, clock: Clock, seal: Seal) -> None:
+        """`seal` closes the address for the answer: whoever has it may answer in our name for half an hour."""
+        self._seal = seal
         self._store = store
         self._workspace_id = workspace_id
         self._clock = clock
@@ -49,7 +52,8 @@ class RequestBook:
         """Store it; False when it is known already (Slack sends some things twice)."""
         row = {
             "workspace_id": self._workspace_id, "id": request.id, "kind": request.kind, "by": request.by,
-            "channel": request.channel, "thread_ts": request.thread_ts, "response_url": request.response_url,
+            "channel": request.channel, "thread_ts": request.thread_ts,
+            "response_url": self._seal.seal(request.response_url) if request.response_url else None,
             "words": request.words[:MAX_WORDS], "value": request.value, "received_at": request.received_at,
             "attempts": 1,
         }  # fmt: skip
@@ -66,7 +70,7 @@ class RequestBook:
             "SELECT * FROM requests WHERE workspace_id = :w AND id = :i AND by = :by",
             {"w": self._workspace_id, "i": request_id, "by": by},
         )
-        return _request(rows[0]) if rows else None
+        return self._request(rows[0]) if rows else None
 
     async def take_over(self) -> list[Request]:
         """At start-up: what an earlier process left without an answer, oldest first, each with one more attempt. What
@@ -85,7 +89,7 @@ class RequestBook:
                 "SELECT * FROM requests WHERE workspace_id = :w AND state = 'new' ORDER BY received_at", values
             )
 
-        return [_request(row) for row in await self._store.transaction(work)]
+        return [self._request(row) for row in await self._store.transaction(work)]
 
     async def lately(self, kind: str, within: timedelta) -> list[str]:
         """Who sent requests of this kind within that time, each once."""
@@ -96,10 +100,11 @@ class RequestBook:
         )
         return [str(row["by"]) for row in rows]
 
-
-def _request(row: Row) -> Request:
-    return Request(
-        id=row["id"], kind=row["kind"], by=row["by"], channel=row["channel"], received_at=to_time(row["received_at"]),
-        words=row["words"], value=row["value"], thread_ts=row["thread_ts"], response_url=row["response_url"],
-        attempts=row["attempts"],
-    )  # fmt: skip
+    def _request(self, row: Row) -> Request:
+        closed = row["response_url"]
+        return Request(
+            id=row["id"], kind=row["kind"], by=row["by"], channel=row["channel"],
+            received_at=to_time(row["received_at"]), words=row["words"], value=row["value"],
+            thread_ts=row["thread_ts"], response_url=self._seal.open(closed) if closed else None,
+            attempts=row["attempts"],
+        )  # fmt: skip

@@ -126,7 +126,6 @@ NAMED: Mapping[str, tuple[str, ...]] = {
     "incident_times": ("said_by",),
     "pauses": ("by", "resumed_by"),
     "incident_marks": ("by",),
-    "requests": ("by",),
 }
 """Columns that hold a person's id: they get the pseudonym."""
 WITHIN: Mapping[str, tuple[str, ...]] = {
@@ -138,8 +137,11 @@ WITHIN: Mapping[str, tuple[str, ...]] = {
     "changes": ("record",),
 }
 """JSON columns in which a person's id may stand as a value."""
-REMOVED: Mapping[str, str] = {"people": "id", "memberships": "member"}
-"""Tables whose rows about the person go. Whoever is still in the workspace is read again: permission needs it."""
+PART_OF_ID: Mapping[str, str] = {"labels": "id"}
+"""Columns in which a person's id stands between slashes."""
+REMOVED: Mapping[str, str] = {"people": "id", "memberships": "member", "requests": "by"}
+"""Tables whose rows about the person go: who they are, and what they asked. Whoever is still in the workspace is read
+again: permission needs it."""
 
 
 def new_pseudonym() -> str:
@@ -157,6 +159,12 @@ async def forget(store: Store, workspace_id: str, person_id: str, pseudonym: str
             for column in columns:
                 sql = f"UPDATE {table} SET {column} = :as WHERE workspace_id = :w AND {column} = :who"  # noqa: S608
                 counts[table] = counts.get(table, 0) + tx.execute(sql, values)
+        for table, column in PART_OF_ID.items():
+            sql = (
+                f"UPDATE {table} SET {column} = replace({column}, '/' || :who || '/', '/' || :as || '/')"  # noqa: S608
+                f" WHERE workspace_id = :w AND instr({column}, '/' || :who || '/') > 0"
+            )
+            counts[table] = counts.get(table, 0) + tx.execute(sql, values)
         for table, columns in WITHIN.items():
             for column in columns:
                 counts[table] = counts.get(table, 0) + _replace_within(

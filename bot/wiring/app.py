@@ -57,6 +57,7 @@ from bot.triage.collect import Collector
 from bot.trust.directory import DirectoryCache
 from bot.trust.redaction import Redactor
 from bot.trust.redaction.values import redact_value
+from bot.trust.sealed import Seal
 from bot.web.app import create_app
 from bot.wiring.changes import stored_changes
 from bot.wiring.outside import (
@@ -304,7 +305,7 @@ async def build(settings: Settings, stack: AsyncExitStack, *, checkpoint: Checkp
         admins=admins_of(settings),
     )  # fmt: skip
     desks = Desks(
-        RequestBook(store, file.workspace, clock), desk, life, Labels(entitled),
+        RequestBook(store, file.workspace, clock, Seal(keys, "requests.response_url")), desk, life, Labels(entitled),
         Reading(entitled, directory, reader_rules(settings)), Grouping(entitled, admins_of(settings), drainer.wake),
         SlackScreens(slack.web),
     )  # fmt: skip

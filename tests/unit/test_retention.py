@@ -14,7 +14,7 @@ import pytest
 from bot.cli import main
 from bot.clock import ManualClock
 from bot.settings import RetentionSection
-from bot.store.retention import NAMED, REMOVED, RULES, WITHIN, enforce, forget
+from bot.store.retention import NAMED, PART_OF_ID, REMOVED, RULES, WITHIN, enforce, forget
 from bot.store.sqlite import SqliteStore, migrate
 from bot.trust.audience import Audience
 from bot.trust.directory import DirectoryCache
@@ -160,6 +160,9 @@ async def test_a_forgotten_person_is_nowhere(store: SqliteStore, tmp_path: pathl
     for table, within in WITHIN.items():
         text = {"by": "U0PRIYA", "list": ["U0PRIYA", {"say": "thanks <@U0PRIYA>"}], "other": "U0PRIYA2"}
         await store.insert(table, [row(columns[table], 3, NOW, **dict.fromkeys(within, text))])
+    for table, column in PART_OF_ID.items():
+        await store.insert(table, [row(columns[table], 5, NOW, **{column: "P1/U0PRIYA/change/c1"})])
+        await store.insert(table, [row(columns[table], 6, NOW, **{column: "P1/U0PRIYA2/change/c1"})])
     for table, column in REMOVED.items():
         await store.insert(table, [row(columns[table], 4, NOW, **{column: "U0PRIYA"})])
     counts = await forget(store, "w", "U0PRIYA", "forgotten-1")
@@ -174,6 +177,19 @@ async def test_a_forgotten_person_is_nowhere(store: SqliteStore, tmp_path: pathl
     assert others, "somebody with a longer id is somebody else"
     assert {one["by"] for one in await store.query("SELECT by FROM votes")} == {"forgotten-1", "U0PRIYA2"}
     assert await forget(store, "w", "U0PRIYA", "forgotten-2") == {}
+
+
+def test_every_column_that_is_called_after_a_person_is_forgotten(tmp_path: pathlib.Path) -> None:
+    known = {(table, column) for group in (NAMED, WITHIN) for table, many in group.items() for column in many}
+    known |= {*REMOVED.items(), *PART_OF_ID.items()}
+    called = {
+        (table, name)
+        for table, columns in columns_of(tmp_path / "s.db").items()
+        for name, _, _ in columns
+        if name in ("by", "member", "user", "person", "asked_by") or name.endswith(("_by", "_user", "_person"))
+    }
+    assert len(called) >= 8
+    assert called - known == {("labels", "fixed_by"), ("calls", "answered_by")}, "what was changed, which model"
 
 
 def test_at_the_shell(
