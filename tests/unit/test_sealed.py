@@ -41,7 +41,7 @@ def test_without_a_key_it_is_refused_with_what_to_set(keys: list[bytes]) -> None
 
 
 def test_the_only_column_that_could_hold_a_key_is_the_sealed_one(tmp_path: pathlib.Path) -> None:
-    """Tokens come from the environment at each start. Whoever adds a column for one has to seal it, and to say so here."""
+    """Tokens come from the environment at each start. Whoever adds a column for one seals it, and says so here."""
     found = {
         f"{table}.{name}"
         for table, columns in columns_of(tmp_path / "s.db").items()
