@@ -14,7 +14,7 @@ import numpy as np
 
 from bot.experiment import harm, words
 from bot.experiment.design import Design, blocks_of, lay_out
-from bot.experiment.interval import Interval, never_rejected
+from bot.experiment.interval import Interval, interval_now
 from bot.experiment.open import complete_blocks, decide, log_e_by_look
 from bot.experiment.planned import Planned
 from bot.experiment.power import Rule, detectable_ratio, power
@@ -174,7 +174,7 @@ def _look(units: list[Unit], options: Options, *, start: datetime, look: int, od
     point = interval = None
     if enough:
         cap = math.log(options.tau.total_seconds() / 60)
-        interval = never_rejected(design, values, blocks, looks=looks, cap=cap, baseline=baseline)[-1]
+        interval = interval_now(design, values, blocks, looks=looks, cap=cap, baseline=baseline)
         # The point is a description; where the looks have excluded it, the nearest ratio that they have not is given.
         point = min(max(_point(design, values, look), interval.low), interval.high)
     sigma, expected = _expectation(scored, design, options, look) if enough else (None, 0.0)

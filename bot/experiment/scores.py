@@ -53,9 +53,10 @@ def score(
         if baseline
         else int(strata.max(initial=0)) + 1
     )
-    state = _State(kinds, columns)
+    before = _State(kinds, 1)  # the same in every column
     for kind, value in baseline:
-        state.learn(np.full(columns, value), kind)
+        before.learn(np.array([value]), kind)
+    state = before.widened(columns)
     z = np.zeros_like(values)
     scale = np.empty((count + 1, columns))
     every = np.arange(columns)
@@ -76,6 +77,14 @@ class _State:
         self._stratum_n = np.zeros((kinds, columns))
         self._stratum_total = np.zeros((kinds, columns))
 
+    def widened(self, columns: int) -> _State:
+        """The same sums in so many columns."""
+        wide = _State(0, 0)
+        wide._n, wide._total, wide._squares = (np.repeat(a, columns) for a in (self._n, self._total, self._squares))
+        wide._stratum_n = np.repeat(self._stratum_n, columns, axis=1)
+        wide._stratum_total = np.repeat(self._stratum_total, columns, axis=1)
+        return wide
+
     def scale(self) -> Floats:
         found: Floats = np.sqrt((PRIOR_WEIGHT * PRIOR_VARIANCE + self._squares) / (PRIOR_WEIGHT + self._n))
         return found
@@ -91,7 +100,7 @@ class _State:
                 self._stratum_n[stratum] + STRATUM_WEIGHT
             )
         there = ~np.isnan(value)
-        z = np.where(there, np.clip((value - centre) / scale, -CLIP, CLIP), 0.0)
+        z = np.where(there, np.minimum(np.maximum((value - centre) / scale, -CLIP), CLIP), 0.0)
         moved = z * scale
         learnt = np.where(there, centre + moved, 0.0)
         self._n += there

@@ -177,7 +177,7 @@ def _copy(database: sqlite3.Connection, table: str, copy: int) -> None:
     shown = []
     for column in columns:
         if column in _IDS:
-            shown.append(f"{column} || '~{copy}'")
+            shown.append(f"'{copy:03d}~' || {column}")  # in front: a copy's rows lie together in the index
         elif column == "at" or column.endswith("_at"):
             shown.append(f"strftime('%Y-%m-%dT%H:%M:%f', {column}, '+{37 * copy} seconds') || '000Z'")
         else:

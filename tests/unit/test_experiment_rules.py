@@ -14,7 +14,7 @@ import pytest
 from bot.experiment import harm
 from bot.experiment.assign import BALANCED, arm_of, arrangements, draw, look_seed, seed_digest
 from bot.experiment.design import Design, blocks_of, lay_out
-from bot.experiment.interval import shifted
+from bot.experiment.interval import interval_now, never_rejected, shifted
 from bot.experiment.open import THETAS, complete_blocks, decide, log_e_by_look, log_factors, log_mixture
 from bot.experiment.planned import Planned, replications_for, spent
 from bot.experiment.power import detectable_ratio, power, units_needed
@@ -299,6 +299,20 @@ def test_the_true_shift_makes_both_arms_alike_even_where_they_are_capped():
         ours, theirs = np.minimum(free + shift, cap), np.minimum(free, cap)
         grid = np.array([shift])
         assert np.allclose(shifted(ours, np.ones(5), grid, cap), shifted(theirs, np.zeros(5), grid, cap))
+
+
+@pytest.mark.parametrize("effect", [0.0, -0.6, 3.0])
+def test_with_many_units_the_interval_is_the_same_without_testing_every_shift(effect, monkeypatch):
+    random = np.random.default_rng(11)
+    world = make_world(SCENARIOS["lognormal"], rate_per_week=8.0, weeks=20, effect=effect, random=random)
+    design = design_of(world, name="w", tau_hours=72.0)
+    values = unit_values(world, tau_hours=72.0)
+    some = {"looks": 21, "cap": math.log(72 * 60), "baseline": [(0, 4.0)]}
+    every = never_rejected(design, values, complete_blocks(design), **some)[-1]
+    monkeypatch.setattr("bot.experiment.interval.MANY", 10)
+    asked = []
+    monkeypatch.setattr("bot.experiment.interval.never_rejected", lambda *a, **k: asked.append(1))
+    assert interval_now(design, values, complete_blocks(design), **some) == every and not asked
 
 
 # Harm, sample ratio, power, words
