@@ -2,8 +2,8 @@
 
 2,000 incidents came as signed webhooks through the door and the drainer, the others are copies of their rows; the last
 26 weeks are an experiment, all of whose looks are run again, and the 13 weeks before it are its baseline. Bars: 2 s
-and 300 MB; 30 s for the million. Seconds are those of the process on its cores, since others may share the machine; the best
-of three. `SITREP_BENCH_INCIDENTS` gives other sizes, comma-separated.
+and 300 MB; 30 s for the million. Seconds are those of the process on its cores, since others may share the machine;
+the best of three. `SITREP_BENCH_INCIDENTS` gives other sizes, comma-separated.
 """
 
 from __future__ import annotations
