@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import platformdirs
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from bot.errors import ConfigurationError
 from bot.experiment.hypothesis import Hypothesis, parse
 from bot.experiment.schedule import overlaps
+from bot.policy import read_policy
 from bot.settings.checks import ALLOWED_BY_KIND, cross_checks
 from bot.settings.environment import SYSTEMS, Environment, Secrets, parse_secrets
 from bot.settings.sections import (
@@ -60,6 +61,8 @@ class Settings(Section):
     secrets: Secrets
     experiments: tuple[Hypothesis, ...] = ()
     """`experiments/*.toml` beside `sitrep.toml`, by the day they start."""
+    policy: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    """Reason to phrases of `[summary] policy_file`, beside the phrases that are shipped."""
 
     def service_for(self, source_name: str | None, system: Literal["pagerduty", "otel"] = "pagerduty") -> str | None:
         """Our name for what a system calls a service: an explicit mapping, else the same name without case and
@@ -87,10 +90,12 @@ def load(environment: Mapping[str, str] | None = None, *, folder: Path | None = 
     secrets = parse_secrets(reader, problems)
     if file is not None and secrets is not None:
         problems += cross_checks(file, secrets)
-    experiments = _experiments((path.parent if path else folder or Path.cwd()) / "experiments", problems)
+    beside = path.parent if path else folder or Path.cwd()
+    experiments = _experiments(beside / "experiments", problems)
+    policy = _policy(beside, file.summary.policy_file, problems) if file is not None else {}
     if problems or file is None or secrets is None:
         raise ConfigurationError(problems)
-    return Settings(home=home, config=path, file=file, secrets=secrets, experiments=experiments)
+    return Settings(home=home, config=path, file=file, secrets=secrets, experiments=experiments, policy=policy)
 
 
 def secret_keys(environment: Mapping[str, str] | None = None) -> list[bytes]:
@@ -138,6 +143,25 @@ def _experiments(folder: Path, problems: list[str]) -> tuple[Hypothesis, ...]:
         found.append(hypothesis)
     problems += overlaps(found)
     return tuple(sorted(found, key=lambda one: (one.starts_on, one.name)))
+
+
+def _policy(folder: Path, name: str, problems: list[str]) -> dict[str, tuple[str, ...]]:
+    """The phrases of `[summary] policy_file`; nothing where none is named."""
+    if not name:
+        return {}
+    path = folder / Path(name).expanduser()
+    where = f"[summary] policy_file = {name!r}"
+    try:
+        found = read_policy(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        problems.append(f"{where} does not exist ({path}); leave it empty for the shipped phrases alone")
+    except (OSError, UnicodeDecodeError) as failed:
+        problems.append(f"{where} cannot be read ({type(failed).__name__}); it must be a UTF-8 text file")
+    except ValueError as wrong:
+        problems.append(f"{where}: {wrong}")
+    else:
+        return {reason: tuple(lines) for reason, lines in found.items()}
+    return {}
 
 
 def _parse_file(path: Path | None, text: str, problems: list[str]) -> File | None:

@@ -241,6 +241,15 @@ class TimeoutsSection(Section):
     coalesce_seconds: float = Field(default=2, ge=0)
 
 
+class SummarySection(Section):
+    """What a model is shown and may say, beside what every summary is checked for."""
+
+    suspicious: Literal["quoted", "dropped"] = "quoted"
+    """Items that sound like orders to a machine: shown to it with a warning, or not at all."""
+    policy_file: str = ""
+    """A file of phrases that no summary may contain; a path that is not absolute is beside `sitrep.toml`."""
+
+
 class File(Section):
     """`sitrep.toml` as written."""
 
@@ -263,5 +272,6 @@ class File(Section):
     admins: AdminsSection = AdminsSection()
     links: LinksSection = LinksSection()
     budget: BudgetSection = BudgetSection()
+    summary: SummarySection = SummarySection()
     telemetry: TelemetrySection = TelemetrySection()
     retention: RetentionSection = RetentionSection()

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from importlib import resources
 
+from bot.policy import read_policy
 from bot.triage.grounding import is_plain
 from bot.triage.hygiene import has_hidden
 
@@ -281,24 +282,6 @@ def _patterns(phrases: tuple[tuple[str, tuple[str, ...]], ...]) -> list[tuple[st
         for reason, lines in phrases
         if lines
     ]
-
-
-def read_policy(text: str) -> dict[str, list[str]]:
-    """A policy file: `[reason]` and below it one phrase a line. Raises ValueError for a phrase before any reason."""
-    found: dict[str, list[str]] = {}
-    reason = ""
-    for number, line in enumerate(text.splitlines(), start=1):
-        line = line.strip()
-        if not line or line.startswith("#"):
-            continue
-        if line.startswith("[") and line.endswith("]"):
-            reason = line[1:-1].strip()
-            found.setdefault(reason, [])
-        elif not reason:
-            raise ValueError(f"line {number}: the phrase {line!r} stands before any [reason]")
-        else:
-            found[reason].append(" ".join(line.lower().split()))
-    return found
 
 
 @lru_cache(maxsize=1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import timedelta
@@ -34,6 +34,7 @@ from bot.settings import Settings
 from bot.store import Store
 from bot.store.sqlite import SqliteStore
 from bot.triage.check import Guards
+from bot.triage.forms import shipped_policy
 from bot.trust.directory import DirectoryCache
 from bot.trust.principals import Limits
 from bot.trust.redaction import Redactor
@@ -273,8 +274,19 @@ def build_summarise(
         guards=Guards(
             redact=lambda text: redactor.redact(text).text,
             suspicious=lambda text: redactor.redact(text).suspicious,
+            policy=policy_of(settings),
         ),
         token_budget=settings.file.budget.tokens_per_triage,
         deadline_seconds=settings.file.timeouts.model_seconds,
         team=routing.team,
+        suspicious=settings.file.summary.suspicious,
     )
+
+
+def policy_of(settings: Settings) -> Mapping[str, Sequence[str]]:
+    """The shipped phrases that no summary may contain, and those of `[summary] policy_file`; none takes one away."""
+    shipped = shipped_policy()
+    return {
+        reason: (*shipped.get(reason, ()), *settings.policy.get(reason, ()))
+        for reason in dict.fromkeys((*shipped, *settings.policy))
+    }
