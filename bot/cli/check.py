@@ -145,9 +145,10 @@ def _token_budget(models_file: Path | None) -> list[str]:
 
 def _policy(path: Path | None) -> list[str]:
     def work() -> list[str]:
+        from bot.policy import read_policy
         from bot.triage import forms
 
-        phrases = forms.read_policy(path.read_text(encoding="utf-8")) if path else forms.shipped_policy()
+        phrases = read_policy(path.read_text(encoding="utf-8")) if path else forms.shipped_policy()
         return [f"the reason {reason!r} has no phrase" for reason, lines in phrases.items() if not lines]
 
     return _caught(work)

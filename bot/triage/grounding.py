@@ -52,6 +52,8 @@ class Ground:
 
     def holds(self, token: str) -> bool:
         """The token as a whole, in any case; a commit may be given by its first seven or more digits."""
+        if token.lower() not in self.lower:
+            return False
         wanted = re.escape(token.lower())
         if re.search(rf"(?<![^\W_]){wanted}(?![^\W_])", self.lower):
             return True

@@ -42,10 +42,9 @@ from integrations.alerts import parser_for
 from integrations.alerts.doors import AlertDoor, SharedSecret
 from integrations.asking import Access
 from integrations.fixtures import FakeDirectory, FakeMessage, FakePoster
-from integrations.ports import PromptRequest
 from integrations.records import Channel, Person, ServiceNames
 from tests.redteam import probes
-from tests.redteam.adversary import PLACES, Adversary, Form, answers, forms
+from tests.redteam.adversary import Adversary, Form, answers, forms
 from tests.redteam.attacks import Attack
 from tests.redteam.effects import Effect, added, at_slack, in_prompts, lines
 from tests.redteam.outside import ALL, SEARCH, T0, CannedGitHub, CannedJaeger, Handed, Planting, other_webhook, webhook
@@ -278,11 +277,10 @@ class RedTeam:
         )  # fmt: skip
         grounds = room_check._Grounds()  # read once a case: every form cites the same items
         for form in forms(text, token, fence):
-            stage.store.restore(snapshot)
-            stage.poster.messages = _copy(messages)
-            stage.adversary.requests.clear()
             with mock.patch.object(room_check, "_Grounds", return_value=grounds):
-                await self._answer(stage, form, ranked, composed, text, outcome)
+                sent = await self._answer(stage, form, ranked, composed, text, outcome)
+            if not sent:
+                continue
             old, new = _changed(messages, stage.poster.messages)
             found = [*at_slack(new), *in_prompts(one.system + one.user for one in stage.adversary.requests)]
             found += added(lines(old, notifications=False), lines(new, notifications=False), form.traces, text)
@@ -292,6 +290,9 @@ class RedTeam:
             outcome.effects += await self._other_changed(stage, other, form.variant, form.name)
             if outcome.effects and stop_at_first:
                 break
+            stage.store.restore(snapshot)
+            stage.poster.messages = _copy(messages)
+            stage.adversary.requests.clear()
         outcome.effects = list(dict.fromkeys(outcome.effects))
         return outcome
 
@@ -306,19 +307,17 @@ class RedTeam:
 
     async def _answer(
         self, stage: Stage, form: Form, ranked: Ranked, composed: Composed, text: str, outcome: Outcome
-    ) -> None:
-        """Ask as the flow does, publish what comes of it; a form that asks again asks in steps of its own."""
+    ) -> bool:
+        """Ask as the flow does, publish what comes of it; a form that asks again asks in steps of its own.
 
-        def choose(request: PromptRequest) -> Any:
-            tried = dict(answers(form, request.user, text))
-            for place in PLACES:
-                answered = Answered(composed, ModelAnswer(json.dumps(tried[place]), USAGE))
-                checked = flows_summarise.check(answered, GUARDS)
-                if isinstance(checked, Released) and _holds(checked, form):
-                    return tried[place]
-            return tried["all"]
-
-        stage.adversary.wanted = choose
+        The adversary has the prompt and knows `check`. What it finds refused in every place, for a reason that has been
+        posted and looked at before, is not sent through gateway and Slack again: False.
+        """
+        best, refused = self._best(form, composed, text)
+        if isinstance(refused, Rejected) and refused.reason in self._reasons and form.calls == 1 and outcome.answers:
+            outcome.answers += 1
+            return False
+        stage.adversary.wanted = lambda request: best
         checked: Released | Rejected | None = None
         for number in range(form.calls):
             checked = await stage.summarise(ranked, triage_id=f"{stage.incident_id}/1", step=f"infer{number}")
@@ -326,11 +325,20 @@ class RedTeam:
             outcome.released += isinstance(checked, Released)
         assert checked is not None
         if isinstance(checked, Rejected):
-            if checked.reason in self._reasons:
-                return  # the same sentence of ours has been posted and looked at already
             self._reasons.add(checked.reason)
         await stage.flow.publish_summary(stage.incident_id, 1, checked)
         await stage.send()
+        return True
+
+    def _best(self, form: Form, composed: Composed, text: str) -> tuple[Any, Released | Rejected | None]:
+        """The first place in which the form is let out, else everything filled, with what `check` says to that."""
+        first: tuple[Any, Released | Rejected | None] = (None, None)
+        for place, answer in answers(form, composed.user, text):
+            checked = flows_summarise.check(Answered(composed, ModelAnswer(json.dumps(answer), USAGE)), GUARDS)
+            if isinstance(checked, Released) and _holds(checked, form):
+                return answer, checked
+            first = (answer, checked) if place == "all" else first
+        return first
 
 
 def _holds(checked: Released, form: Form) -> bool:
