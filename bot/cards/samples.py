@@ -6,6 +6,7 @@ Nothing here is a person's, a customer's or a real system's.
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from bot.cards.state import CardState, StormPart, collecting, from_ranked
 from bot.types import (
@@ -24,7 +25,7 @@ from bot.types import (
     Usage,
     Waterfall,
 )  # fmt: skip
-from integrations.records import ChangeKind, Evidence, EvidenceKind, Incident, IncidentStatus, Readers
+from integrations.records import ChangeKind, Evidence, EvidenceKind, Incident, IncidentStatus, Readers, Record
 
 BEGAN = datetime(2026, 11, 23, 14, 2, 10, tzinfo=UTC)
 LINKS = ("github.com", "*.pagerduty.com", "prometheus.acme.example", "jaeger.acme.example", "wiki.acme.example")
@@ -288,3 +289,35 @@ def every_state() -> dict[str, CardState]:
         "paused": from_ranked(ranked(), links=LINKS, facts_seconds=1.3, paused="cost of a triage is over its line"),
         "narrowed": from_ranked(ranked(suspects=SUSPECTS[1:], alerts=1), links=LINKS, facts_seconds=1.3, narrowed=True),
     }
+
+
+def marked_sample(now: datetime) -> CardState:
+    """The resting card as of now, and it says that it is a sample: without buttons, links, or anything to count."""
+    state: CardState = _moved(with_summary(), now - timedelta(minutes=3) - BEGAN)
+    sample = state.incident.model_copy(
+        update={"id": "SAMPLE", "number": None, "url": "", "service": None, "title": "Sample, nothing is broken"}
+    )
+    return state.model_copy(
+        update={
+            "incident": sample,
+            "headline": f"Sample, nothing is broken: checkout-api, {state.headline}",
+            "offers": (),
+            "links": (),
+            "hidden": 0,
+            "notices": ("this is a sample: nothing happened, and nothing is counted",),
+        }
+    )
+
+
+def _moved(value: Any, by: timedelta) -> Any:
+    """The same record with every time moved."""
+    if isinstance(value, datetime):
+        return value + by
+    if isinstance(value, tuple):
+        return tuple(_moved(one, by) for one in value)
+    if not isinstance(value, Record):
+        return value
+    changed = {name: _moved(getattr(value, name), by) for name in type(value).model_fields}
+    if isinstance(value, Plot):
+        changed["points"] = tuple((at + by.total_seconds(), number) for at, number in value.points)
+    return value.model_copy(update=changed)

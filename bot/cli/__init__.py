@@ -18,6 +18,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     # name: (module with a click command named `command`, one line for --help)
     "init": ("bot.cli.init", "write the first sitrep.toml, asking for what it needs"),
     "services": ("bot.cli.services", "propose [services] from what each system calls them"),
+    "triage": ("bot.cli.triage", "look at an incident: now, as a dry run, or as a sample"),
     "serve": ("bot.cli.serve", "run everything: webhooks, Slack, triages"),
     "report": ("bot.cli.report", "the weekly report: how long incidents took, per arm"),
     "replay": ("bot.cli.replay", "run a recorded incident offline and draw its card"),

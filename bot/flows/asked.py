@@ -49,7 +49,7 @@ async def shown_for(book: Book, incident_id: str, n: int, experiment: str | None
 async def _request(book: Book, incident_id: str, n: int) -> dict[str, object] | None:
     """What a person said when they asked for this triage; None when nobody did."""
     rows = await book.store.query(
-        "SELECT body, note FROM signals WHERE workspace_id = :w AND incident_id = :i AND source = 'slack'"
+        "SELECT body, note FROM signals WHERE workspace_id = :w AND incident_id = :i AND source IN ('slack', 'shell')"
         " AND delivery_key LIKE 'request:%'",
         {"w": book.workspace_id, "i": incident_id},
     )

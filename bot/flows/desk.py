@@ -6,7 +6,6 @@ person may not see does not exist for them: both are NotPermitted.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,8 +13,9 @@ from typing import Any, Literal, Protocol
 
 from bot.cards.state import CardState
 from bot.flows.entitled import Entitled
+from bot.incidents.asked_for import ask_for_triage
 from bot.incidents.book import incident_of
-from bot.store import Row, Transaction
+from bot.store import Row
 from bot.trust.admins import Action, Admins
 from bot.trust.principals import Principal
 from integrations.errors import IntegrationError
@@ -167,29 +167,7 @@ class IncidentDesk:
         if override:
             await self._admin(by, "override", incident)
         now = self._parts.clock.now()
-        key = {"w": self._book.workspace_id, "k": f"request:{request_id}"}
-
-        def work(tx: Transaction) -> int:
-            known = tx.query("SELECT note FROM signals WHERE workspace_id = :w AND delivery_key = :k", key)
-            if known:
-                return int(json.loads(known[0]["note"])[0]["key"])
-            (last,) = tx.query("SELECT coalesce(max(seq), 0) AS n FROM signals WHERE workspace_id = :w", key)
-            (row,) = tx.query(
-                "SELECT triages FROM incidents WHERE workspace_id = :w AND id = :i", {**key, "i": incident_id}
-            )
-            n = int(row["triages"]) + 1
-            tx.upsert("incidents", [{"workspace_id": key["w"], "id": incident_id, "triages": n}])
-            start = {"kind": "triage", "incident_id": incident_id, "key": str(n), "severity": incident.severity}
-            signal = {
-                "workspace_id": key["w"], "delivery_key": key["k"], "seq": last["n"] + 1, "source": "slack",
-                "kind": "unknown", "incident_id": incident_id, "occurred_at": now, "received_at": now,
-                "body": {"override": override}, "sha256": "", "state": "applied", "note": [start],
-            }  # fmt: skip
-            tx.insert("signals", [signal])
-            return n
-
-        n = await self._book.store.transaction(work)
-        await self._book.audit(now, by, "triage", incident_id, {"n": n, "override": override})
+        n = await ask_for_triage(self._book, incident, by, request_id, now, override=override)
         self._wake()
         return n
 

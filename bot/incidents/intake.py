@@ -8,6 +8,7 @@ the state it finds, and starting a workflow twice under one id is one workflow.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import sqlite3
@@ -39,6 +40,7 @@ BATCH = 200
 OPENING = frozenset({"escalated", "reassigned", "priority_updated"})
 MAX_STARTS = 5
 """Starts of the process that a signal may outlive unfinished before it is set aside."""
+LOOK_AGAIN_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +137,8 @@ class Drainer:
         self._awake.set()
 
     async def run(self) -> None:
-        """Drain now and whenever woken. A store that fails is tried again; nothing is dropped."""
+        """Drain now, whenever woken, and every few seconds, since a command at the shell cannot wake it. A store that
+        fails is tried again; nothing is dropped."""
         while True:
             self._awake.clear()
             try:
@@ -146,7 +149,9 @@ class Drainer:
                 log.error("draining signals failed with %s; trying again in 1 s", type(failed).__name__)
                 await self._clock.sleep(1)
                 continue
-            await self._awake.wait()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_AGAIN_SECONDS):
+                    await self._awake.wait()
 
     async def drain(self) -> int:
         """Apply and start everything that is stored now; returns how many signals were applied."""

@@ -74,18 +74,24 @@ class Routing:
 
     def channel(self, severity: int, service: str | None, own: str | None) -> str:
         """The incident's own channel, else the service's (or its team's), else the first route, else the default."""
+        return self.decide(severity, service, own)[0]
+
+    def decide(self, severity: int, service: str | None, own: str | None) -> tuple[str, str]:
+        """The channel, and which rule named it, in words."""
         if self.shadow_channel:
-            return self.shadow_channel
+            return self.shadow_channel, 'mode = "shadow": every post goes there'
         if own:
-            return own
+            return own, "the incident's own channel"
         known = self.services.get(service or "")
         team = self.team(service)
-        if known and (channel := known.channel or self.team_channels.get(team or "")):
-            return channel
-        for condition, channel in self.routes:
+        if known and known.channel:
+            return known.channel, f"[services.{known.name}] channel"
+        if known and team in self.team_channels:
+            return self.team_channels[team or ""], f"[teams.{team}] channel"
+        for number, (condition, channel) in enumerate(self.routes, start=1):
             if condition.holds(severity=severity, service=service, team=team):
-                return channel
-        return self.default_channel
+                return channel, f"route {number}"
+        return self.default_channel, "[slack] channel, the last resort"
 
 
 def _plain(name: str) -> str:
