@@ -135,12 +135,12 @@ def _to_whom(found: Preview, groups: frozenset[str] | None) -> list[str]:
 
 def _why(found: Preview) -> list[str]:
     lines = [] if found.ranked.fallback is None else [f"Only the fallback fields are shown: {found.ranked.fallback}."]
-    if found.ranked.evidence:
-        lines.append("Why each item may be shown:")
+    by_reason: dict[tuple[str, ...], list[str]] = {}
     for item in found.ranked.evidence:
-        first, *rest = found.why_shown[item.mark]
-        lines.append(f"  {item.mark:<4} {item.kind} from {item.source}: {_one_line(item.title)}")
-        lines += [f"       {first}", *(f"         {sentence}" for sentence in rest)]
+        told = f"  {item.mark:<4} {item.kind} from {item.source}: {_one_line(item.title)}"
+        by_reason.setdefault(tuple(found.why_shown[item.mark]), []).append(told)
+    for (first, *rest), items in by_reason.items():
+        lines += [f"Why it may be shown: {first}", *(f"    {sentence}" for sentence in rest), *items]
     lines.append(f"Hidden: {len(found.hidden) or 'nothing'}{' kinds of things' if found.hidden else ''}")
     for one in found.hidden:
         lines.append(f"  {_one_line(one.what)}")

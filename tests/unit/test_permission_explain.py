@@ -8,7 +8,7 @@ import pathlib
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bot.cli import main
@@ -66,6 +66,7 @@ GROUPS = st.frozensets(st.sampled_from("abc"))
 READERS = st.frozensets(GROUPS, min_size=1, max_size=3).map(lambda sets: Readers(sets=sets))
 
 
+@settings(deadline=None)
 @given(st.lists(GROUPS, min_size=1, max_size=5), READERS)
 def test_the_explanation_is_the_decision(people: list[frozenset[str]], readers: Readers) -> None:
     assert explain(Principal("U1", people[0]), readers).may == readers.admit(people[0])
