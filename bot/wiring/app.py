@@ -59,7 +59,7 @@ from bot.trust.redaction import Redactor
 from bot.trust.redaction.values import redact_value
 from bot.trust.sealed import Seal
 from bot.web.app import create_app
-from bot.wiring.changes import stored_changes
+from bot.wiring.changes import flag_watch, stored_changes
 from bot.wiring.outside import (
     NO_BOT_TOKEN,
     build_gateway,
@@ -331,6 +331,8 @@ async def build(settings: Settings, stack: AsyncExitStack, *, checkpoint: Checkp
         "readers": readers.run,
         **slack_loops,
     }
+    if (flags := flag_watch(settings, sources, store, clock, polled)) is not None:
+        app.loops["flags"] = flags.run
     if traces is not None:
         app.loops["traces"] = traces.run
     if pagerduty is not None:

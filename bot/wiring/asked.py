@@ -11,6 +11,7 @@ from bot.wiring.values import access_of, token_of
 from integrations.argocd import ArgoCD
 from integrations.asked import Asked
 from integrations.elasticsearch import Elasticsearch
+from integrations.flagd import Flagd
 from integrations.gitlab import GitLab
 from integrations.http import Egress
 from integrations.kubernetes import Kubernetes
@@ -59,6 +60,7 @@ ASKED: Mapping[str, Maker] = {
     "argocd": _maker(ArgoCD, "Argo CD's API server", "paths"),
     "kubernetes": _maker(Kubernetes, "the API server", "paths"),
     "launchdarkly": _maker(LaunchDarkly, "LaunchDarkly's API, such as https://app.launchdarkly.com", "paths"),
+    "flagd": _maker(Flagd, "flagd, or of its file of definitions"),
     "tempo": _maker(Tempo, "Tempo"),
     "loki": _maker(Loki, "Loki"),
     "elasticsearch": _maker(Elasticsearch, "Elasticsearch", "indices"),

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from bot.clock import Clock
 from bot.incidents.changes import StoredChanges
+from bot.incidents.flags import FlagWatch
 from bot.settings import Settings
 from bot.store import Store
 from bot.wiring.values import access_of
 from integrations.asking import Access
 from integrations.changes import ChangeDoor, changes_door
+from integrations.flagd import Flagd
 from integrations.github import github_door
 from integrations.gitlab import gitlab_door
 from integrations.launchdarkly import launchdarkly_door
 from integrations.ports import SignalDoor, Source
+from integrations.records import Signal
 
 log = logging.getLogger(__name__)
 
@@ -51,4 +54,15 @@ def stored_changes(settings: Settings, store: Store, clock: Clock) -> list[Sourc
     def access(sender: str) -> Access:
         return access_of(settings, sections.get(sender))
 
-    return [StoredChanges(store, settings.file.workspace, clock, access, 2.0)] if senders else []
+    watched = any((one.kind or name) == "flagd" for name, one in sections.items())
+    return [StoredChanges(store, settings.file.workspace, clock, access, 2.0)] if senders or watched else []
+
+
+def flag_watch(
+    settings: Settings, sources: Sequence[Source], store: Store, clock: Clock,
+    intake: Callable[[Sequence[Signal]], Awaitable[int]],
+) -> FlagWatch | None:  # fmt: skip
+    """The watch over the flags of every flagd that is configured."""
+    watched = [source for source in sources if isinstance(source, Flagd)]
+    every = settings.file.timeouts.poll_seconds
+    return FlagWatch(watched, store, settings.file.workspace, clock, intake, every) if watched else None

@@ -24,6 +24,7 @@ ASKED_OF = {
     "argocd": "names of your applications: for their syncs",
     "kubernetes": "namespaces of your workloads: for ReplicaSets, events, and ConfigMaps without their data",
     "launchdarkly": "projects and environments, and times: for entries of the audit log",
+    "flagd": "nothing but the question for all its flags",
     "tempo": "names of your services, and times: for traces",
     "loki": "queries with the names and labels of your services, and times: for log lines",
     "elasticsearch": "names of your services and of the indices in `allow`, and times: for log lines",
