@@ -170,7 +170,7 @@ async def test_a_crash_before_the_cursor_moved_finds_the_same_change_again(bench
 
 
 async def test_a_source_that_is_down_is_said_once_and_stops_no_other(bench, caplog, tmp_path):
-    store, clock, told, _ = bench
+    store, _, told, _ = bench
     down, rounds = Told(), 0
     down.down, down.name = True, "other"
 

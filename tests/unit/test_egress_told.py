@@ -104,7 +104,7 @@ def test_the_command_tells_it_and_shows_no_secret(tmp_path, monkeypatch, capsys,
         assert set(json.loads(out)) == {"destinations", "rules", "doors"}
     else:
         assert (
-            "sources, allowed: argocd, changes, cloudwatch_sns, flagd, gitlab, jaeger, kubernetes, launchdarkly, logs, loki, "
+            "sources, allowed: argocd, changes, cloudwatch_sns, flagd, gitlab, jaeger, kubernetes, launchdarkly, logs"
             in out
         )
 
