@@ -28,6 +28,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "permissions": ("bot.cli.permissions", "who may read what, and by which rule"),
     "alerts": ("bot.cli.alerts", "read what a monitoring system sends as alerts"),
     "privacy": ("bot.cli.privacy", "erase what is stored about a person"),
+    "mcp": ("bot.cli.mcp", "what an MCP server offers, to approve its tools"),
     "check": ("bot.cli.check", "what start-up would refuse: settings, models, prompts, policy"),
     "doctor": ("bot.cli.doctor", "is this installation in order; what leaves it, to whom"),
     "audit": ("bot.cli.audit", "the whole story of one post, from the store"),

@@ -33,6 +33,25 @@ def _directory_problems(file: File, secrets: Secrets) -> list[str]:
     return problems
 
 
+def _mcp_problems(file: File) -> list[str]:
+    problems = []
+    for name, server in file.mcp.items():
+        where = f"[mcp.{name}]"
+        if name in file.sources or name in ("sitrep", "alerts", "pagerduty", "slack"):
+            problems.append(f"{where}: another source has this name")
+        if server.readers is None:
+            problems.append(f'{where} has no readers; say who may read what it returns, such as readers = ["everyone"]')
+        if (server.url is None) == (not server.command):
+            problems.append(f"{where} needs either url or command, and not both")
+        if server.url is not None and (server.environment or server.token_variable):
+            problems.append(
+                f"{where} environment and token_variable are for a command; a url is sent its token by itself"
+            )
+        doubled = {one.name for one in server.tools if sum(one.name == other.name for other in server.tools) > 1}
+        problems += [f"{where} names tool {one!r} twice" for one in sorted(doubled)]
+    return problems
+
+
 def cross_checks(file: File, secrets: Secrets) -> list[str]:
     problems = [
         f'[sources.{name}] has no readers; say who may read what it returns, such as readers = ["everyone"]'
@@ -51,6 +70,7 @@ def cross_checks(file: File, secrets: Secrets) -> list[str]:
         if service.team and service.team not in file.teams
     ]
     problems += _directory_problems(file, secrets)
+    problems += _mcp_problems(file)
     names = {name for name, _ in secrets.api_tokens}
     problems += [
         f"SITREP_API_TOKENS names {n!r}, and there is no [tokens.{n}]" for n in sorted(names - set(file.tokens))

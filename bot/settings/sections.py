@@ -145,6 +145,43 @@ class SourceSection(Section):
     """A generic webhook's declared mapping: title, severity, … to a dotted path."""
 
 
+def _variable(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,80}", name):
+        raise ValueError(f"not the name of a variable: {name!r}")
+    return name
+
+
+class McpToolSection(Section):
+    """One tool of an MCP server that may be called, as a person approved it."""
+
+    name: str
+    approved: Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
+    """What `sitrep mcp <server>` printed: a tool that changes afterwards is refused."""
+    arguments: dict[str, Any] = Field(default_factory=dict)
+    """Fixed; `{service}` and other fields of the incident are filled in."""
+    kind: Literal["metric", "log", "runbook", "past_incident", "ownership", "message"] = "message"
+    readers: Groups | None = None
+    """Narrows the server's."""
+    deadline_seconds: float = Field(default=3.0, gt=0, le=60)
+    limit_bytes: int = Field(default=20_000, ge=100, le=200_000)
+
+
+class McpSection(Section):
+    """An MCP server: an address, or a command that starts one."""
+
+    url: Url | None = None
+    link_url: Url | None = None
+    command: Groups = ()
+    environment: dict[Annotated[str, AfterValidator(_variable)], str] = Field(default_factory=dict)
+    """All that a command is given, beside PATH, LANG and an empty HOME."""
+    token_variable: Annotated[str, AfterValidator(_variable)] | None = None
+    """The variable in which a command is given its own token."""
+    readers: Groups | None = None
+    deadline_seconds: float = Field(default=5.0, gt=0, le=60)
+    model: Use = "allowed"
+    tools: tuple[McpToolSection, ...] = ()
+
+
 class TeamSection(Section):
     channel: ChannelName | None = None
     readers: Groups | None = None
@@ -263,6 +300,7 @@ class File(Section):
     severity: dict[str, Annotated[int, Field(ge=1, le=5)]] = Field(default_factory=dict)
     services: dict[str, ServiceSection] = Field(default_factory=dict)
     sources: dict[str, SourceSection] = Field(default_factory=dict)
+    mcp: dict[str, McpSection] = Field(default_factory=dict)
     teams: dict[str, TeamSection] = Field(default_factory=dict)
     tokens: dict[str, TokenSection] = Field(default_factory=dict)
     timeouts: TimeoutsSection = TimeoutsSection()

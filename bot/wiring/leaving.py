@@ -80,7 +80,7 @@ class Leaving:
 def leaving(settings: Settings) -> Leaving:
     """Everything that leaves under these settings. Raises ConfigurationError where start-up would."""
     pins = list({pin.endpoint: pin for chain in models_of(settings).values() for pin in chain}.values())
-    told = [*_slack(settings), *_pagerduty(settings), *_sources(settings), *_directories(settings)]
+    told = [*_slack(settings), *_pagerduty(settings), *_sources(settings), *_mcp(settings), *_directories(settings)]
     told += [*_models(pins), *_telemetry(settings), *_topics(settings)]
     merged: dict[str, Destination] = {}
     for one in told:
@@ -150,6 +150,14 @@ def _sources(settings: Settings) -> Iterator[Destination]:
         yield Destination(_at(url), f"source {name}", f"[sources.{name}]", (asked,))
 
 
+def _mcp(settings: Settings) -> Iterator[Destination]:
+    for name, server in settings.file.mcp.items():
+        if server.url is not None:
+            tools = ", ".join(one.name for one in server.tools) or "none yet"
+            asked = (f"the arguments that [[mcp.{name}.tools]] fix, fields of one incident filled in (tools: {tools})",)
+            yield Destination(_at(server.url), f"MCP server {name}", f"[mcp.{name}]", asked)
+
+
 def _directories(settings: Settings) -> Iterator[Destination]:
     for name, one in settings.file.directories.items():
         kind = one.kind or name
@@ -185,6 +193,8 @@ def _topics(settings: Settings) -> Iterator[Destination]:
 def _rules(settings: Settings) -> Iterator[ModelRule]:
     for name, source in settings.file.sources.items():
         yield ModelRule("source", name, source.model)
+    for name, server in settings.file.mcp.items():
+        yield ModelRule("source", name, server.model)
     for name, service in settings.file.services.items():
         yield ModelRule("service", name, service.model)
 

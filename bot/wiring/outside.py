@@ -126,6 +126,7 @@ def egress_of(settings: Settings, model_endpoints: Sequence[str] = ()) -> Egress
     """Everything that may be called, exactly as it is written in the settings."""
     named = [settings.secrets.slack_api_url, settings.secrets.pagerduty_api_url, settings.secrets.github_api_url]
     named += [source.url for source in settings.file.sources.values() if source.url]
+    named += [server.url for server in settings.file.mcp.values() if server.url]
     named += [url for url in (settings.secrets.model_url, settings.file.telemetry.otlp_url, *model_endpoints) if url]
     known = {origin_of(url) for url in PUBLIC_HOSTS}
     allowed = [url for url in named if origin_of(url) not in known]

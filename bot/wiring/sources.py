@@ -11,6 +11,7 @@ from bot.incidents.alert_source import StoredAlerts
 from bot.settings import Settings, SourceSection
 from bot.store import Store
 from bot.wiring.asked import ASKED, Maker
+from bot.wiring.mcp import mcp_servers
 from bot.wiring.values import access_of, token_of
 from integrations.alerts.doors import SENDERS
 from integrations.asking import Access
@@ -94,7 +95,7 @@ def sources_of(settings: Settings, egress: Egress, stack: AsyncExitStack, pagerd
         made.append(maker(settings, name, source, egress, stack))
     if problems:
         raise ConfigurationError(problems)
-    return made
+    return made + mcp_servers(settings, egress)
 
 
 def _jaeger(settings: Settings, name: str, source: SourceSection, egress: Egress, stack: AsyncExitStack) -> Source:

@@ -14,7 +14,7 @@ from bot.errors import ConfigurationError
 from bot.incidents.correlate import Rules
 from bot.incidents.regroup import said_in_slack
 from bot.incidents.routing import Routing, Service
-from bot.settings import Settings, SourceSection
+from bot.settings import McpSection, Settings, SourceSection
 from bot.triage.collect import Edge
 from bot.trust.admins import Admins
 from bot.trust.explain import Rules as ReaderRules
@@ -117,7 +117,7 @@ def service_rule(settings: Settings, name: str) -> ServiceRule:
     return ServiceRule(Readers.of(groups) if groups is not None else None, one.model)
 
 
-def access_of(settings: Settings, source: SourceSection | None) -> Access:
+def access_of(settings: Settings, source: SourceSection | McpSection | None) -> Access:
     """Who may read what a source says. A source without readers (it was refused at start-up) is nobody's."""
     readers = Readers.of(source.readers) if source is not None and source.readers is not None else Readers.nobody()
     return Access(readers, source.model if source else "allowed", lambda name: service_rule(settings, name))
@@ -171,7 +171,8 @@ def declared_edges(settings: Settings) -> list[Batch[Edge]]:
 def link_hosts(settings: Settings) -> list[str]:
     """Hosts and origins that a card may link to: the settings' own, and those of the configured sources."""
     found = [*settings.file.links.hosts, "*.pagerduty.com", "github.com"]
-    for source in settings.file.sources.values():
+    named: list[SourceSection | McpSection] = [*settings.file.sources.values(), *settings.file.mcp.values()]
+    for source in named:
         for url in (source.url, source.link_url):
             if url:
                 parts = urlsplit(url)
