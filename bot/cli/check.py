@@ -16,7 +16,7 @@ FEWEST_EVIDENCE_TOKENS = 500
 @click.option("--models", "models_file", type=click.Path(path_type=Path, dir_okay=False, exists=True), metavar="FILE",
               help="Check this models file instead of the one that the settings name.")  # fmt: skip
 @click.option("--policy", type=click.Path(path_type=Path, dir_okay=False, exists=True), metavar="FILE",
-              help="Check this file of phrases instead of the shipped one.")  # fmt: skip
+              help="Check this file of phrases instead of those in use.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="cases, totals and bars on standard output")
 def command(models_file: Path | None, policy: Path | None, as_json: bool) -> None:
     """Check settings, approved models, prompts and policy. Exit 0: all hold; 1: one does not."""
@@ -88,10 +88,12 @@ def _models(models_file: Path | None) -> list[str]:
     def work() -> list[str]:
         from bot.model import pins
         from bot.settings import load
+        from bot.wiring.models import chains_of
 
-        models = pins.read(*_models_text(models_file))
-        secrets = load().secrets
-        models.choose("triage", secrets.model, secrets.model_url)
+        models, settings = pins.read(*_models_text(models_file)), load()
+        if "triage" not in settings.file.model.chains:
+            models.choose("triage", settings.secrets.model, settings.secrets.model_url)
+        chains_of(settings, models)
         return []
 
     return _caught(work)

@@ -90,7 +90,8 @@ async def _run(bundle: Bundle, audience: Audience | AudienceUnknown, readers: Re
         store = SqliteStore.open(pathlib.Path(folder) / "sitrep.db")
         stack.push_async_callback(store.close)
         clock = SystemClock()
-        gateway = await build_gateway(settings, store, clock, egress_of(settings), redactor, stack)
+        endpoints = [pin.endpoint for chain in models_of(settings).values() for pin in chain]
+        gateway = await build_gateway(settings, store, clock, egress_of(settings, endpoints), redactor, stack)
         summarise = build_summarise(settings, gateway, routing_of(settings), redactor, secrets.token_bytes(32))
         model = partial(summarise, triage_id=f"{bundle.incident.id}/1", step="infer")
         return await replay(bundle, audience, readers, redactor, summarise=model)

@@ -98,6 +98,9 @@ class Hypothesis(_Section):
         default=("pagerduty", "slack", "alert"),
         description="whose timestamps count, first that has one; one order for all arms",
     )
+    models: Names = Field(
+        default=(), description="models that may stand in for the first while it runs; others of a chain are not asked"
+    )
     guards: Names = ("harm", "sample_ratio")
     owner: str = Field(min_length=1, description="the group that is told when a cutline is crossed")
     cannot_find: str = Field(default="", description="written by `sitrep experiment baseline`")
@@ -126,7 +129,10 @@ class Hypothesis(_Section):
     @property
     def sha256(self) -> str:
         """Hash of everything that stands here, whatever the order and layout of the file."""
-        told = json.dumps(self.model_dump(mode="json"), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+        fields = self.model_dump(mode="json")
+        if not fields["models"]:
+            del fields["models"]  # came later: files without it keep the hash that their experiment started with
+        told = json.dumps(fields, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
         return hashlib.sha256(told.encode()).hexdigest()
 
     def arm_shown(self, arm: str) -> str:

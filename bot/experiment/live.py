@@ -108,6 +108,11 @@ class LiveExperiments:
                 return hypothesis
         return None
 
+    def allows_model(self, name: str, at: datetime) -> bool:
+        """Whether a model beyond the first of its chain may answer: while an experiment runs, only if that names it."""
+        running = self.running(at)
+        return running is None or name in running.models
+
     def reported(self, at: datetime) -> Hypothesis | None:
         """The one that a report of this instant tells of: the latest that has begun, also after its horizon."""
         begun = [hypothesis for hypothesis in self._known.values() if starts_at(hypothesis) <= at]

@@ -58,11 +58,13 @@ class Gateway:
         ceilings: Ceilings | None = None,
         limits: GatewayLimits | None = None,
         redact: Callable[[str], str],
-        fallback: bool = False,
+        may_stand_in: Callable[[Pin], bool] = lambda pin: False,
         cached: cache.Cache | None = None,
         jitter: random.Random | None = None,
     ) -> None:
-        """`pins` per use, the first is asked; the others only with `fallback`. `endpoints` by the pin's name.
+        """`pins` per use: the first is asked, the others in turn where `may_stand_in` allows it at that moment.
+
+        `endpoints` by the pin's name.
 
         `redact` is applied to what is kept as transcript.
         """
@@ -73,7 +75,7 @@ class Gateway:
         self._ceilings = ceilings or Ceilings()
         self._limits = limits or GatewayLimits()
         self._redact = redact
-        self._fallback = fallback
+        self._may_stand_in = may_stand_in
         self._cache = cached or cache.Cache(clock)
         self._attempts = Attempts(clock, self._limits, jitter or random.Random())
         measures.begin_at_zero({pin.name for chain in pins.values() for pin in chain})
@@ -128,7 +130,7 @@ class Gateway:
         name = f"{telemetry.SPAN_CHAT} {pins[0].name}"
         with telemetry.tracer().start_as_current_span(name, kind=trace.SpanKind.CLIENT) as span:
             reply: Reply = Refusal("off", "no model could be asked")
-            chain = pins if self._fallback else pins[:1]
+            chain = (pins[0], *(pin for pin in pins[1:] if self._may_stand_in(pin)))
             for number, pin in enumerate(chain):
                 left = deadline - self._clock.monotonic()
                 share = left if number == len(chain) - 1 else left / 2

@@ -22,9 +22,12 @@ Server = Literal["openai", "azure", "vllm", "llama.cpp", "ollama"]
 
 _FIELDS = {
     "name", "answers_as", "revision", "hosting", "server", "endpoint", "uses", "accepts", "context_tokens",
-    "max_output_tokens", "usd_per_million_tokens", "residency", "default", "reasoning_tokens",
+    "max_output_tokens", "usd_per_million_tokens", "residency", "default", "reasoning_tokens", "key",
 }  # fmt: skip
-_OPTIONAL = {"default", "reasoning_tokens"}
+_OPTIONAL = {"default", "reasoning_tokens", "key"}
+OPENAI_KEY, NO_KEY = "openai", "none"
+"""Names of keys: OPENAI_API_KEY, which an entry that names none is shown; and no key at all."""
+_KEYS = (OPENAI_KEY, "azure", "models", NO_KEY)
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 _SHA256 = re.compile(r"sha256:[0-9a-f]{64}")
 
@@ -47,7 +50,10 @@ class Prices:
 
 @dataclass(frozen=True, slots=True)
 class Pin:
-    """One approved model. `reasoning_tokens` is the room that a reasoning model needs beside its answer."""
+    """One approved model. `reasoning_tokens` is the room that a reasoning model needs beside its answer.
+
+    `key` names the secret that its endpoint is shown, so that one provider's key is not sent to another.
+    """
 
     name: str
     answers_as: tuple[str, ...]
@@ -63,6 +69,7 @@ class Pin:
     residency: str
     default: bool = False
     reasoning_tokens: int = 0
+    key: str = OPENAI_KEY
 
     @property
     def host(self) -> str:
@@ -83,10 +90,10 @@ class Models:
     def named(self, name: str) -> Pin | None:
         return next((pin for pin in self.pins if pin.name == name), None)
 
-    def choose(self, use: Use, name: str | None = None, endpoint: str | None = None) -> Pin:
+    def choose(self, use: Use | None, name: str | None = None, endpoint: str | None = None) -> Pin:
         """The pin for a use: the one named (SITREP_MODEL), else the default; at `endpoint` (SITREP_MODEL_URL).
 
-        Raises ConfigurationError when none is approved.
+        Without a use, for whatever it is approved for. Raises ConfigurationError when none is approved.
         """
         pin = self.named(name) if name else next((pin for pin in self.pins if pin.default), None)
         if pin is None:
@@ -96,7 +103,7 @@ class Models:
                 if name
                 else ["no entry of models.toml has default = true; set SITREP_MODEL to an approved name"]
             )
-        if use not in pin.uses:
+        if use is not None and use not in pin.uses:
             raise ConfigurationError(
                 [f"{pin.name!r} is not approved for {use!r} in models.toml; it is for {', '.join(sorted(pin.uses))}"]
             )
@@ -162,9 +169,10 @@ def _types(name: str, entry: Mapping[str, Any]) -> list[str]:
         value = entry[key]
         if not isinstance(value, list) or not all(isinstance(one, str) and one for one in value):
             problems.append(f"{name!r}: {key} must be a list of names, not {value!r}")
-    for key in ("revision", "hosting", "server", "endpoint", "residency"):
-        if not isinstance(entry[key], str) or not entry[key]:
-            problems.append(f"{name!r}: {key} must be a text, not {entry[key]!r}")
+    for key in ("revision", "hosting", "server", "endpoint", "residency", "key"):
+        value = entry.get(key, OPENAI_KEY)
+        if not isinstance(value, str) or not value:
+            problems.append(f"{name!r}: {key} must be a text, not {value!r}")
     for key in ("context_tokens", "max_output_tokens", "reasoning_tokens"):
         value = entry.get(key, 0)
         if type(value) is not int or value < (key != "reasoning_tokens"):
@@ -173,8 +181,8 @@ def _types(name: str, entry: Mapping[str, Any]) -> list[str]:
         problems.append(f"{name!r}: default must be true or false")
     if problems:
         return problems
-    for key, known in (("hosting", get_args(Hosting)), ("server", get_args(Server))):
-        if entry[key] not in known:
+    for key, known in (("hosting", get_args(Hosting)), ("server", get_args(Server)), ("key", _KEYS)):
+        if entry.get(key, OPENAI_KEY) not in known:
             problems.append(f"{name!r}: {key} must be one of {', '.join(known)}, not {entry[key]!r}")
     if unknown := sorted(set(entry["uses"]) - set(get_args(Use))):
         problems.append(f"{name!r}: uses has {unknown!r}; known are {', '.join(get_args(Use))}")
@@ -263,4 +271,5 @@ def _pin(entry: Mapping[str, Any]) -> Pin:
         residency=entry["residency"],
         default=entry.get("default", False),
         reasoning_tokens=entry.get("reasoning_tokens", 0),
+        key=entry.get("key", OPENAI_KEY),
     )

@@ -14,7 +14,7 @@ from bot.settings.sections import Section, Url
 SYSTEMS = (
     "github", "gitlab", "alertmanager", "grafana", "datadog", "sentry", "opsgenie", "cloudwatch_sns", "prometheus",
     "jaeger", "tempo", "loki", "elasticsearch", "argocd", "kubernetes", "launchdarkly", "flagd", "generic", "changes",
-    "collector",
+    "collector", "azure", "models",
 )  # fmt: skip
 """Systems whose `<SYSTEM>_TOKEN` and `<SYSTEM>_WEBHOOK_SECRETS` are read."""
 

@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 Use = Literal["allowed", "never"]
+ModelUse = Literal["triage", "ask", "review", "validate", "batch"]
 
 
 class Section(BaseModel):
@@ -222,7 +223,43 @@ class BudgetSection(Section):
     usd_per_incident: float = Field(default=0.5, ge=0)
     usd_per_day: float = Field(default=20, ge=0)
     usd_per_month: float = Field(default=300, ge=0)
+    usd_per_month_by_use: dict[ModelUse, Annotated[float, Field(ge=0)]] = Field(default_factory=dict)
     tokens_per_triage: int = Field(default=6000, ge=256)
+
+
+class BreakerSection(Section):
+    """When the circuit to an endpoint opens, and for how long."""
+
+    window_seconds: float = Field(default=60, gt=0)
+    fewest_calls: int = Field(default=10, ge=1)
+    error_rate: float = Field(default=0.5, gt=0, le=1)
+    slow_rate: float = Field(default=0.8, gt=0, le=1)
+    slow_seconds: float = Field(default=20, gt=0)
+    open_seconds: float = Field(default=30, gt=0)
+    open_seconds_most: float = Field(default=300, gt=0)
+    probes: int = Field(default=1, ge=1)
+
+
+class ModelSection(Section):
+    """How models are asked; rates, slots and queue are of one endpoint."""
+
+    chains: dict[ModelUse, Groups] = Field(default_factory=dict)
+    """Approved models of a use: the first is asked, the others in turn when it does not answer."""
+    validate_summaries: bool = False
+    """A second model may reject what `check` released."""
+    requests_per_minute: float = Field(default=500, gt=0)
+    tokens_per_minute: float = Field(default=200_000, gt=0)
+    live_share: float = Field(default=0.2, ge=0, lt=1)
+    concurrency: int = Field(default=16, ge=1, le=1000)
+    batch_share: float = Field(default=0.5, gt=0, le=1)
+    queue: int = Field(default=256, ge=0, le=100_000)
+    retries: int = Field(default=3, ge=0, le=10)
+    retry_ratio: float = Field(default=0.1, ge=0, le=1)
+    retry_floor: int = Field(default=10, ge=0, le=1000)
+    backoff_seconds: float = Field(default=0.5, gt=0)
+    backoff_most_seconds: float = Field(default=8, gt=0)
+    cache_seconds: float = Field(default=300, ge=0)
+    breaker: BreakerSection = BreakerSection()
 
 
 class TelemetrySection(Section):
@@ -311,5 +348,6 @@ class File(Section):
     links: LinksSection = LinksSection()
     budget: BudgetSection = BudgetSection()
     summary: SummarySection = SummarySection()
+    model: ModelSection = ModelSection()
     telemetry: TelemetrySection = TelemetrySection()
     retention: RetentionSection = RetentionSection()

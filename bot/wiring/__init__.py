@@ -5,7 +5,8 @@ are asked, `app` puts the program together.
 """
 
 from bot.wiring.app import App, build, experiments_of, serve
-from bot.wiring.outside import build_gateway, build_summarise, directory_of, egress_of, models_of
+from bot.wiring.models import build_gateway, build_summarise, models_of
+from bot.wiring.outside import directory_of, egress_of
 from bot.wiring.values import access_of, routing_of
 
 __all__ = [

@@ -33,6 +33,7 @@ from bot.flows.entitled import Entitled
 from bot.flows.grouping import Grouping
 from bot.flows.labels import Labels
 from bot.flows.life import IncidentLife
+from bot.flows.notices import SpendNotices
 from bot.flows.reading import Reading
 from bot.flows.refresh import RefreshFlow
 from bot.flows.requests import RequestBook
@@ -60,15 +61,13 @@ from bot.trust.redaction.values import redact_value
 from bot.trust.sealed import Seal
 from bot.web.app import create_app
 from bot.wiring.changes import flag_watch, stored_changes
+from bot.wiring.models import approved_models, build_gateway, build_summarise, models_of
 from bot.wiring.outside import (
     NO_BOT_TOKEN,
-    build_gateway,
-    build_summarise,
     directory_of,
     doors_of,
     egress_of,
     group_sources,
-    models_of,
     slack_door,
     slack_of,
     traces_of,
@@ -134,6 +133,13 @@ async def experiments_of(settings: Settings, store: Store, clock: Clock) -> Live
         for arm in (*one.arms, one.rollout.otherwise)
         if arm.partition("@")[2] not in ("", "v1")
     ]
+    approved = approved_models(settings)
+    unknown += [
+        f"experiments/{one.name}.toml: models: {name!r} is not approved in models.toml"
+        for one in settings.experiments
+        for name in one.models
+        if approved.named(name) is None
+    ]
     if unknown:
         raise ConfigurationError(unknown)
     known = settings.experiments if settings.file.mode == "live" else ()
@@ -160,14 +166,21 @@ def watch_of(
 ) -> CutlineWatch:
     """Pauses are told in the report's channel and in that of the team that owns the experiment."""
 
-    async def told_in(owner: str) -> list[str]:
-        team = settings.file.teams.get(owner)
+    told = told_in(settings, channels)
+    return CutlineWatch(store, settings.file.workspace, clock, experiments, outbox, told)
+
+
+def told_in(settings: Settings, channels: ChannelNames) -> Callable[[str | None], Awaitable[list[str]]]:
+    """Ids of the channels where a notice is told: the report's, and that of the team it is about."""
+
+    async def told(about: str | None) -> list[str]:
+        team = settings.file.teams.get(about) if about else None
         names = [report_channel(settings)]
         if team is not None and team.channel and settings.file.mode == "live":
             names.append(team.channel)
         return list(dict.fromkeys([await channels.channel_id(name) for name in names]))
 
-    return CutlineWatch(store, settings.file.workspace, clock, experiments, outbox, told_in)
+    return told
 
 
 def install_metrics() -> Callable[[], str]:
@@ -223,8 +236,11 @@ async def build(settings: Settings, stack: AsyncExitStack, *, checkpoint: Checkp
     channels = ChannelNames(slack.web)
     stack.push_async_callback(channels.close)
     await channels.channel_id(routing.default_channel)  # reads every channel of the app: no incident waits for it
-    gateway = await build_gateway(settings, store, clock, egress, redactor, stack)
     experiments = await experiments_of(settings, store, clock)
+    gateway = await build_gateway(
+        settings, store, clock, egress, redactor, stack,
+        may_stand_in=lambda pin: experiments.allows_model(pin.name, clock.now()),
+    )  # fmt: skip
     parts = Parts(
         book=book,
         clock=clock,
@@ -249,6 +265,7 @@ async def build(settings: Settings, stack: AsyncExitStack, *, checkpoint: Checkp
     refresh = late["refresh"] = RefreshFlow(parts)
     triage = TriageFlow(parts)
     watch = watch_of(settings, store, clock, outbox, channels, experiments)
+    money = SpendNotices(store, file.workspace, clock, outbox, told_in(settings, channels))
 
     async def run_triage(steps: Steps, incident_id: str, n: int) -> dict[str, Any]:
         recorded = await triage.run(steps, incident_id, n)
@@ -328,6 +345,7 @@ async def build(settings: Settings, stack: AsyncExitStack, *, checkpoint: Checkp
         "outbox": outbox.run,
         "rounds": rounds.run,
         "cutlines": watch.run,
+        "money": money.run,
         "readers": readers.run,
         **slack_loops,
     }

@@ -16,7 +16,8 @@ from bot.errors import SitrepError
 from bot.settings import Settings
 from bot.wiring import doctor_local, doctor_outside
 from bot.wiring.doctor_lines import NOT_REACHED, Line, of_error
-from bot.wiring.outside import egress_of, models_of
+from bot.wiring.models import models_of
+from bot.wiring.outside import egress_of
 from bot.wiring.sources import pagerduty_of, sources_of
 from integrations.errors import IntegrationError
 

@@ -11,12 +11,13 @@ from typing import Any
 import aiohttp
 
 from bot.clock import Clock
+from bot.model.pins import Pin
 from bot.settings import Settings
 from bot.wiring.doctor_lines import Line, of_error
-from bot.wiring.outside import models_of
+from bot.wiring.models import endpoints_of, models_of
 from bot.wiring.values import channels_of, report_channel, service_names
 from integrations.errors import Denied, IntegrationError
-from integrations.http import Egress, aiohttp_session, httpx2_async_transport
+from integrations.http import Egress, aiohttp_session
 from integrations.openai import OpenAI
 from integrations.pagerduty import PagerDuty
 from integrations.ports import Source
@@ -298,32 +299,26 @@ def no_sources() -> list[Line]:
 
 
 async def model(settings: Settings, egress: Egress, deadline_seconds: float) -> Sequence[Line]:
-    """Whether the endpoint of the pin answers and has it. No prompt is sent: this costs nothing."""
-    chosen = models_of(settings).get("triage")
-    if not chosen:
+    """Whether the endpoint of every pin answers and has it. No prompt is sent: this costs nothing."""
+    chosen = models_of(settings)
+    if not chosen.get("triage"):
         return [Line("model", "ok", "none is configured: cards show facts without a summary")]
-    pin = chosen[0]
-    key = settings.secrets.openai_api_key
+    pins = list({pin.name: pin for chain in chosen.values() for pin in chain}.values())
     async with AsyncExitStack() as stack:
-        endpoint = OpenAI(
-            "model",
-            pin.endpoint,
-            key.get_secret_value() if key else None,
-            httpx2_async_transport(egress, "model"),
-            pin.server,
-        )
-        stack.push_async_callback(endpoint.aclose)
-        try:
-            offered = await endpoint.models(deadline_seconds * 0.8)
-        except IntegrationError as wrong:
-            return [of_error("model", wrong, _if_denied(wrong, "check OPENAI_API_KEY and SITREP_MODEL_URL"))]
+        endpoints = endpoints_of(settings, chosen, egress, stack)
+        asked = [_offered(pin, endpoints[pin.name], deadline_seconds * 0.8) for pin in pins]
+        return await asyncio.gather(*asked)
+
+
+async def _offered(pin: Pin, endpoint: OpenAI, seconds: float) -> Line:
+    try:
+        offered = await endpoint.models(seconds)
+    except IntegrationError as wrong:
+        return of_error("model", wrong, _if_denied(wrong, f"check the key and the address of {pin.name}"))
     if offered and not offered & {pin.name, *pin.answers_as}:
-        return [
-            Line(
-                "model",
-                "warning",
-                f"the endpoint answers, and does not list {pin.name}",
-                "check SITREP_MODEL, and what this key may use",
-            )
-        ]
-    return [Line("model", "ok", f"{pin.name} is offered")]
+        found, advice = (
+            f"the endpoint answers, and does not list {pin.name}",
+            "check SITREP_MODEL and the key",
+        )
+        return Line("model", "warning", found, advice)
+    return Line("model", "ok", f"{pin.name} is offered")

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from bot.model.pins import Pin
 from bot.settings import Settings
 from bot.wiring.changes import open_for_changes
-from bot.wiring.outside import egress_of, models_of
+from bot.wiring.models import models_of
+from bot.wiring.outside import egress_of
 from integrations.alerts.doors import SENDERS
 from integrations.alerts.sns import origin_of_topic
 from integrations.http import origin_of

@@ -1,40 +1,29 @@
-"""The outside systems as the settings name them: egress, sources, doors, directories, Slack, models."""
+"""The outside systems as the settings name them: egress, doors, directories, Slack, traces."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING
 
 import aiohttp
 from slack_sdk.web.async_client import AsyncWebClient
 from starlette.routing import Route
 
-import prompts
+from bot import telemetry
 from bot.cards.outbox import Outbox
 from bot.clock import Clock
 from bot.errors import ConfigurationError
 from bot.flows.audience import AudienceEvents
-from bot.flows.summarise import Summarise
-from bot.incidents.routing import Routing
 from bot.listeners.app import Listeners
 from bot.listeners.desk import Desks
 from bot.listeners.http import slack_route
 from bot.listeners.socket import SocketMode
-from bot.model import pins
-from bot.model.attempts import GatewayLimits
-from bot.model.gateway import Gateway
-from bot.model.pins import Pin, Use
-from bot.model.spend import Ceilings
 from bot.settings import Settings
 from bot.store import Store
-from bot.store.sqlite import SqliteStore
-from bot.triage.check import Guards
-from bot.triage.forms import shipped_policy
 from bot.trust.directory import DirectoryCache
 from bot.trust.principals import Limits
 from bot.trust.redaction import Redactor
@@ -46,10 +35,9 @@ from integrations.collector import Collector
 from integrations.directories.github import GitHubTeams
 from integrations.directories.pagerduty import PagerDutyTeams
 from integrations.directories.scim import ScimExport
-from integrations.http import Egress, aiohttp_session, httpx2_async_transport, origin_of
-from integrations.openai import OpenAI
+from integrations.http import Egress, Verdict, aiohttp_session, origin_of
 from integrations.pagerduty import PagerDutyDoor
-from integrations.ports import Directory, GroupSource, ModelEndpoint, SignalDoor
+from integrations.ports import Directory, GroupSource, SignalDoor
 from integrations.slack import (
     SlackReplies,
     SlackWeb,
@@ -122,6 +110,22 @@ def directory_of(
     )
 
 
+class EgressBook:
+    """Counts every outbound request by host, caller and verdict; logs who calls a host first, and every refusal."""
+
+    def __init__(self) -> None:
+        self._known: set[tuple[str, str]] = set()
+
+    def heard(self, host: str, caller: str, verdict: Verdict) -> None:
+        labels = {telemetry.SERVER: host, telemetry.CALLER: caller, telemetry.VERDICT: verdict}
+        telemetry.counter(telemetry.EGRESS).add(1, labels)
+        if verdict == "refused":
+            log.warning("egress: %s wanted to call %r, which no setting allows; nothing was sent", caller, host)
+        elif verdict == "sent" and (host, caller) not in self._known:
+            self._known.add((host, caller))
+            log.info("egress: %s calls %s", caller, host)
+
+
 def egress_of(settings: Settings, model_endpoints: Sequence[str] = ()) -> Egress:
     """Everything that may be called, exactly as it is written in the settings."""
     named = [settings.secrets.slack_api_url, settings.secrets.pagerduty_api_url, settings.secrets.github_api_url]
@@ -135,7 +139,7 @@ def egress_of(settings: Settings, model_endpoints: Sequence[str] = ()) -> Egress
         public = (*PUBLIC_HOSTS, *map(origin_of_topic, topics_of(settings)))
     except ValueError as wrong:
         raise ConfigurationError([f"[sources.cloudwatch_sns] allow.topics: {wrong}"]) from wrong
-    return Egress(allowed, public, ca_file=ca_file)
+    return Egress(allowed, public, ca_file=ca_file, heard=EgressBook().heard)
 
 
 def doors_of(settings: Settings, egress: Egress, stack: AsyncExitStack) -> list[SignalDoor]:
@@ -203,17 +207,6 @@ def slack_door(
     return [route], {"requests": listeners.run}
 
 
-def models_of(settings: Settings) -> dict[Use, tuple[Pin, ...]]:
-    """The approved pin per use, as SITREP_MODEL, SITREP_MODEL_URL and the models file say; none without a key or an
-    address. The file is read in any case: what is not pinned is refused at start-up."""
-    path = settings.secrets.models_file
-    models = pins.read(path.read_text(encoding="utf-8") if path else prompts.models_text(), str(path or "models.toml"))
-    if settings.secrets.openai_api_key is None and settings.secrets.model_url is None:
-        return {}
-    first = models.choose("triage", settings.secrets.model, settings.secrets.model_url)
-    return {use: (first,) for use in get_args(Use) if use in first.uses}
-
-
 def traces_of(settings: Settings, clock: Clock, egress: Egress, stack: AsyncExitStack) -> Traces | None:
     """Traces to the collector and the file of the settings; None, and no tracing at all, without either."""
     from bot import __version__, tracing  # the SDK is heavy, and most installations want no traces
@@ -233,61 +226,3 @@ def traces_of(settings: Settings, clock: Clock, egress: Egress, stack: AsyncExit
     traces = tracing.install(clock, sinks, limits, __version__)
     stack.push_async_callback(traces.aclose)
     return traces
-
-
-async def build_gateway(
-    settings: Settings, store: SqliteStore, clock: Clock, egress: Egress, redactor: Redactor, stack: AsyncExitStack
-) -> Gateway:
-    """The gateway with an endpoint per pin; what an earlier process left reserved is settled in full."""
-    file, chosen = settings.file, models_of(settings)
-    key = settings.secrets.openai_api_key
-    endpoints: dict[str, ModelEndpoint] = {}
-    for pin in {pin.name: pin for chain in chosen.values() for pin in chain}.values():
-        transport = httpx2_async_transport(egress, "model")
-        made = OpenAI("model", pin.endpoint, key.get_secret_value() if key else None, transport, pin.server)
-        stack.push_async_callback(made.aclose)
-        endpoints[pin.name] = made
-    gateway = Gateway(
-        store, clock, chosen, endpoints,
-        ceilings=Ceilings(
-            incident_usd=file.budget.usd_per_incident, day_usd=file.budget.usd_per_day,
-            month_usd=file.budget.usd_per_month,
-            team_month_usd={n: t.usd_per_month for n, t in file.teams.items() if t.usd_per_month is not None},
-        ),
-        limits=GatewayLimits(
-            attempt_seconds=file.timeouts.model_attempt_seconds,
-            transcripts_kept=timedelta(days=file.retention.transcripts_days),
-        ),
-        redact=lambda text: redactor.redact(text).text,
-    )  # fmt: skip
-    stack.push_async_callback(gateway.aclose)
-    await gateway.recover(file.workspace, frozenset())  # before the engine starts: no workflow of ours is alive
-    return gateway
-
-
-def build_summarise(
-    settings: Settings, gateway: Gateway, routing: Routing, redactor: Redactor, key: bytes
-) -> Summarise:
-    return Summarise(
-        gateway=gateway,
-        prompt=prompts.load("triage", 1),
-        fence_key=key,
-        guards=Guards(
-            redact=lambda text: redactor.redact(text).text,
-            suspicious=lambda text: redactor.redact(text).suspicious,
-            policy=policy_of(settings),
-        ),
-        token_budget=settings.file.budget.tokens_per_triage,
-        deadline_seconds=settings.file.timeouts.model_seconds,
-        team=routing.team,
-        suspicious=settings.file.summary.suspicious,
-    )
-
-
-def policy_of(settings: Settings) -> Mapping[str, Sequence[str]]:
-    """The shipped phrases that no summary may contain, and those of `[summary] policy_file`; none takes one away."""
-    shipped = shipped_policy()
-    return {
-        reason: (*shipped.get(reason, ()), *settings.policy.get(reason, ()))
-        for reason in dict.fromkeys((*shipped, *settings.policy))
-    }

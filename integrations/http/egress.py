@@ -8,7 +8,7 @@ import socket
 import ssl
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 from urllib.parse import urlsplit
 
 import httpx
@@ -28,6 +28,11 @@ HOW_TO_ALLOW = (
     "an address is allowed when a setting names it: `url` of a section in [sources] or of an MCP server, "
     "SLACK_API_URL, PAGERDUTY_API_URL, GITHUB_API_URL, or an endpoint in models.toml"
 )
+
+Verdict = Literal["sent", "failed", "refused"]
+"""Of one request: it went out, its connection failed, or its address is not allowed and nothing was sent."""
+Heard = Callable[[str, str, Verdict], None]
+"""Told of every request: host, caller, verdict. May be called from any thread."""
 
 Resolve = Callable[[str, int], Awaitable[list[str]]]
 """Host and port to literal addresses; raises OSError."""
@@ -111,11 +116,13 @@ class Egress:
         ca_file: str | None = None,
         answer_limit_bytes: int = ANSWER_LIMIT_BYTES,
         resolve: Resolve = _resolve,
+        heard: Heard = lambda host, caller, verdict: None,
     ) -> None:
         self.allowed = frozenset(origin_of(address) for address in allowed)
         self.public = frozenset(origin_of(address) for address in public) - self.allowed
         self.answer_limit_bytes = answer_limit_bytes
         self._resolve = resolve
+        self._heard = heard
         self._ca_file = ca_file
         self._tls: ssl.SSLContext | None = None
         self._counts: dict[str, Count] = {}
@@ -136,9 +143,28 @@ class Egress:
         return self._counts
 
     def count(self, host: str) -> Count:
-        if host not in self._counts and len(self._counts) >= 256:
-            host = "(other)"  # a refused host is outside input: the table stays small
-        return self._counts.setdefault(host, Count())
+        return self._counts.setdefault(self._known(host), Count())
+
+    def sent(self, system: str, host: str) -> Count:
+        """A request of this caller goes out."""
+        return self._told(system, host, "sent")
+
+    def failed(self, system: str, host: str) -> Count:
+        """The connection for it failed."""
+        return self._told(system, host, "failed")
+
+    def _told(self, system: str, host: str, verdict: Verdict) -> Count:
+        host = self._known(host)
+        count = self.count(host)
+        count.requests += verdict == "sent"
+        count.failed += verdict == "failed"
+        count.refused += verdict == "refused"
+        self._heard(host, system, verdict)
+        return count
+
+    def _known(self, host: str) -> str:
+        """A refused host is outside input: the table stays small."""
+        return host if host in self._counts or len(self._counts) < 256 else "(other)"
 
     def require(self, system: str, address: str) -> Origin:
         """The origin of an address that may be called; raises Denied for any other."""
@@ -147,7 +173,7 @@ class Egress:
         except ValueError as wrong:
             raise Denied(system, f"{wrong}; {HOW_TO_ALLOW}") from wrong
         if origin not in self.allowed and origin not in self.public:
-            self.count(origin.host).refused += 1
+            self._told(system, origin.host, "refused")
             raise Denied(system, f"{origin} is not an allowed address, nothing was sent; {HOW_TO_ALLOW}")
         return origin
 
@@ -179,11 +205,11 @@ class Egress:
     def _checked(self, system: str, host: str, port: int, found: list[str]) -> list[str]:
         configured = any(origin.host == host and origin.port == port for origin in self.allowed)
         if not configured and not any(origin.host == host and origin.port == port for origin in self.public):
-            self.count(host).refused += 1
+            self._told(system, host, "refused")
             raise Denied(system, f"{host}:{port} is not an allowed address, nothing was sent; {HOW_TO_ALLOW}")
         usable = [address for address in found if _usable(address, host, configured)]
         if not usable:
-            self.count(host).refused += 1
+            self._told(system, host, "refused")
             where = ", ".join(found[:ADDRESSES_TRIED]) or "no address"
             raise Denied(
                 system,

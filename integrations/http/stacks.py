@@ -91,12 +91,11 @@ class Transport(httpx.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         host = self._egress.require(self._system, str(request.url)).host
-        count = self._egress.count(host)
-        count.requests += 1
+        self._egress.sent(self._system, host)
         try:
             response = await self._inner.handle_async_request(request)
         except httpx.TransportError:
-            count.failed += 1
+            self._egress.failed(self._system, host)
             raise
         assert isinstance(response.stream, httpx.AsyncByteStream)
         response.stream = _Bounded(response.stream, self._egress, self._system, host)
@@ -179,13 +178,12 @@ def httpx2_transport(egress: Egress, system: str, total_seconds: float | None = 
         def handle_request(self, request: httpx2.Request) -> httpx2.Response:
             host = egress.require(system, str(request.url)).host
             request.headers["Accept-Encoding"] = "identity"
-            count = egress.count(host)
-            count.requests += 1
+            egress.sent(system, host)
             until = time.monotonic() + total_seconds if total_seconds is not None else math.inf
             try:
                 response = self._inner.handle_request(request)
             except httpx2.TransportError:
-                count.failed += 1
+                egress.failed(system, host)
                 raise
             _plain(system, response.headers.get("content-encoding"))
             assert isinstance(response.stream, httpx2.SyncByteStream)
@@ -198,8 +196,8 @@ def httpx2_transport(egress: Egress, system: str, total_seconds: float | None = 
     return Checked()
 
 
-def httpx2_async_transport(egress: Egress, system: str) -> httpx2.AsyncBaseTransport:
-    """The asynchronous httpx2 transport (the `openai` client), behind the allow-list."""
+def httpx2_async_transport(egress: Egress, system: str, connections: int = 100) -> httpx2.AsyncBaseTransport:
+    """The asynchronous httpx2 transport (the `openai` client), behind the allow-list; `connections` at most."""
     import httpcore2
     import httpx2
 
@@ -240,18 +238,18 @@ def httpx2_async_transport(egress: Egress, system: str) -> httpx2.AsyncBaseTrans
 
     class Checked(httpx2.AsyncBaseTransport):
         def __init__(self) -> None:
-            self._inner = httpx2.AsyncHTTPTransport(verify=egress.tls, trust_env=False)
+            limits = httpx2.Limits(max_connections=connections, max_keepalive_connections=connections)
+            self._inner = httpx2.AsyncHTTPTransport(verify=egress.tls, trust_env=False, limits=limits)
             self._inner._pool._network_backend = Dial()
 
         async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
             host = egress.require(system, str(request.url)).host
             request.headers["Accept-Encoding"] = "identity"
-            count = egress.count(host)
-            count.requests += 1
+            egress.sent(system, host)
             try:
                 response = await self._inner.handle_async_request(request)
             except httpx2.TransportError:
-                count.failed += 1
+                egress.failed(system, host)
                 raise
             _plain(system, response.headers.get("content-encoding"))
             assert isinstance(response.stream, httpx2.AsyncByteStream)
@@ -321,12 +319,11 @@ def aiohttp_connector(egress: Egress, system: str) -> aiohttp.TCPConnector:
             host = egress.require(system, str(req.url)).host
             if req.proxy is not None:
                 egress.require(system, str(req.proxy))
-            count = egress.count(host)
-            count.requests += 1
+            egress.sent(system, host)
             try:
                 return await super().connect(req, traces, timeout)
             except (aiohttp.ClientError, TimeoutError, OSError):
-                count.failed += 1
+                egress.failed(system, host)
                 raise
 
     return Connector(resolver=Resolver(), ssl=egress.tls, use_dns_cache=False)

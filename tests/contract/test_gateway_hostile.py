@@ -136,7 +136,12 @@ async def test_the_fallback_takes_over_within_the_same_deadline(store):
         first, second = endpoint(bad.url), endpoint(good.url)
         other = replace(PIN, name="other-2025-04-14", answers_as=(hostile.MODEL,), endpoint=good.url)
         asked = gateway(
-            store, first, second, clock=SystemClock(), fallback=True, set={"attempt_seconds": 0.7, "retries": 0}
+            store,
+            first,
+            second,
+            clock=SystemClock(),
+            may_stand_in=lambda pin: True,
+            set={"attempt_seconds": 0.7, "retries": 0},
         )
         asked._pins = {"triage": (PIN, other)}
         asked._endpoints = {PIN.name: first, other.name: second}

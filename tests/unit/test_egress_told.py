@@ -12,7 +12,8 @@ import pytest
 from bot.cli import main
 from bot.settings import Settings, load
 from bot.wiring.leaving import leaving
-from bot.wiring.outside import doors_of, egress_of, models_of
+from bot.wiring.models import models_of
+from bot.wiring.outside import doors_of, egress_of
 
 ROOT = Path(__file__).resolve().parents[2]
 SECRETS = {

@@ -336,14 +336,14 @@ async def test_the_next_approved_pin_is_asked_only_where_the_chain_is_on(store):
     down, up = ScriptedModel([Malformed("model", "x")]), ScriptedModel(["{}"])
     assert outcome(await gateway(store, down, up).complete(call(1), 5.0)) == "malformed"
     assert up.requests == []
-    reply = await gateway(store, down, up, fallback=True).complete(call(2), 5.0)
+    reply = await gateway(store, down, up, may_stand_in=lambda pin: True).complete(call(2), 5.0)
     assert isinstance(reply, Answer)
     assert reply.usage.model == "other-1-2025-04-14"
     assert [row["model"] for row in await rows(store, "calls")] == [PIN.name, PIN.name, "other-1-2025-04-14"]
 
 
 async def test_the_chain_has_one_deadline(store):
-    asked = gateway(store, Hanging(), Hanging(), Hanging(), clock=SystemClock(), fallback=True)
+    asked = gateway(store, Hanging(), Hanging(), Hanging(), clock=SystemClock(), may_stand_in=lambda pin: True)
     began = asyncio.get_running_loop().time()
     assert outcome(await asked.complete(call(), 0.4)) == "deadline"
     assert asyncio.get_running_loop().time() - began < 0.9
@@ -351,7 +351,7 @@ async def test_the_chain_has_one_deadline(store):
 
 async def test_a_ceiling_is_not_walked_around_by_the_chain(store):
     up = ScriptedModel(["{}"])
-    asked = gateway(store, ScriptedModel(["{}"]), up, fallback=True, ceilings=Ceilings(day_usd=1e-9))
+    asked = gateway(store, ScriptedModel(["{}"]), up, may_stand_in=lambda pin: True, ceilings=Ceilings(day_usd=1e-9))
     assert outcome(await asked.complete(call(), 5.0)) == "budget"
     assert up.requests == []
 

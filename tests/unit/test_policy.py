@@ -12,7 +12,7 @@ from bot.settings import load
 from bot.triage.check import Guards
 from bot.triage.forms import shipped_policy
 from bot.types import Rejected, Released
-from bot.wiring.outside import policy_of
+from bot.wiring.models import policy_of
 from tests.support.ranked import evidence
 from tests.unit.test_check import reason, run, with_claim
 

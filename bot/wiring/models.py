@@ -1,0 +1,161 @@
+"""The models as the settings name them: which are asked, with which limits, and what is done with a summary."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from datetime import timedelta
+from typing import cast
+
+import prompts
+from bot.clock import Clock
+from bot.flows.summarise import Summarise
+from bot.incidents.routing import Routing
+from bot.model import chains, pins
+from bot.model.admission import AdmissionLimits
+from bot.model.attempts import GatewayLimits
+from bot.model.breaker import BreakerLimits
+from bot.model.cache import Cache
+from bot.model.gateway import Gateway
+from bot.model.pins import NO_KEY, OPENAI_KEY, Models, Pin, Use
+from bot.model.rate import Rates
+from bot.model.spend import Ceilings
+from bot.settings import Settings
+from bot.store.sqlite import SqliteStore
+from bot.triage.check import Guards
+from bot.triage.forms import shipped_policy
+from bot.trust.redaction import Redactor
+from integrations.http import Egress, httpx2_async_transport
+from integrations.openai import OpenAI
+
+
+def approved_models(settings: Settings) -> Models:
+    """Every pin of SITREP_MODELS, else of the shipped file. Raises ConfigurationError for what is not pinned."""
+    path = settings.secrets.models_file
+    return pins.read(path.read_text(encoding="utf-8") if path else prompts.models_text(), str(path or "models.toml"))
+
+
+def chains_of(settings: Settings, models: Models) -> dict[Use, tuple[Pin, ...]]:
+    """The pins per use as SITREP_MODEL, SITREP_MODEL_URL and `[model] chains` say; empty without a key or an address.
+
+    Raises ConfigurationError with every problem.
+    """
+    secrets, section = settings.secrets, settings.file.model
+    keys = [OPENAI_KEY] if secrets.openai_api_key is not None else []
+    switched_on: list[Use] = ["validate"] if section.validate_summaries else []
+    wanted = chains.Wanted(
+        name=secrets.model,
+        url=secrets.model_url,
+        keys=[*keys, *secrets.system_tokens],
+        chains=cast(Mapping[Use, Sequence[str]], section.chains),
+        must_have=switched_on,
+    )
+    return chains.chains(models, wanted)
+
+
+def models_of(settings: Settings) -> dict[Use, tuple[Pin, ...]]:
+    """`chains_of` the approved models. The file is read in any case: what is not pinned is refused at start-up."""
+    return chains_of(settings, approved_models(settings))
+
+
+def limits_of(settings: Settings) -> GatewayLimits:
+    """`[model]`, and what `[timeouts]` and `[retention]` say of models."""
+    file, model = settings.file, settings.file.model
+    return GatewayLimits(
+        attempt_seconds=file.timeouts.model_attempt_seconds,
+        retries=model.retries,
+        backoff_seconds=model.backoff_seconds,
+        backoff_most_seconds=model.backoff_most_seconds,
+        retry_ratio=model.retry_ratio,
+        retry_floor=model.retry_floor,
+        transcripts_kept=timedelta(days=file.retention.transcripts_days),
+        rates=Rates(model.requests_per_minute, model.tokens_per_minute, model.live_share),
+        admission=AdmissionLimits(model.concurrency, model.batch_share, model.queue),
+        breaker=BreakerLimits(**model.breaker.model_dump()),
+    )
+
+
+def ceilings_of(settings: Settings) -> Ceilings:
+    file = settings.file
+    return Ceilings(
+        incident_usd=file.budget.usd_per_incident,
+        day_usd=file.budget.usd_per_day,
+        month_usd=file.budget.usd_per_month,
+        use_month_usd=cast(Mapping[str, float], file.budget.usd_per_month_by_use),
+        team_month_usd={n: t.usd_per_month for n, t in file.teams.items() if t.usd_per_month is not None},
+    )
+
+
+def endpoints_of(
+    settings: Settings, chosen: Mapping[Use, tuple[Pin, ...]], egress: Egress, stack: AsyncExitStack
+) -> dict[str, OpenAI]:
+    """One endpoint a pin, each shown its own key only."""
+    found: dict[str, OpenAI] = {}
+    for pin in {pin.name: pin for chain in chosen.values() for pin in chain}.values():
+        transport = httpx2_async_transport(egress, "model", connections=settings.file.model.concurrency + 4)
+        made = OpenAI("model", pin.endpoint, _key(settings, pin), transport, pin.server)
+        stack.push_async_callback(made.aclose)
+        found[pin.name] = made
+    return found
+
+
+def _key(settings: Settings, pin: Pin) -> str | None:
+    secrets = settings.secrets
+    found = secrets.openai_api_key if pin.key == OPENAI_KEY else secrets.system_tokens.get(pin.key)
+    return None if found is None or pin.key == NO_KEY else found.get_secret_value()
+
+
+async def build_gateway(
+    settings: Settings,
+    store: SqliteStore,
+    clock: Clock,
+    egress: Egress,
+    redactor: Redactor,
+    stack: AsyncExitStack,
+    *,
+    may_stand_in: Callable[[Pin], bool] = lambda pin: True,
+) -> Gateway:
+    """The gateway with an endpoint per pin; what an earlier process left reserved is settled in full.
+
+    `may_stand_in` says of a pin beyond the first of its chain whether it may be asked now.
+    """
+    chosen = models_of(settings)
+    gateway = Gateway(
+        store, clock, chosen, endpoints_of(settings, chosen, egress, stack),
+        ceilings=ceilings_of(settings),
+        limits=limits_of(settings),
+        redact=lambda text: redactor.redact(text).text,
+        may_stand_in=may_stand_in,
+        cached=Cache(clock, settings.file.model.cache_seconds),
+    )  # fmt: skip
+    stack.push_async_callback(gateway.aclose)
+    await gateway.recover(settings.file.workspace, frozenset())  # before the engine starts: no workflow of ours lives
+    return gateway
+
+
+def policy_of(settings: Settings) -> Mapping[str, Sequence[str]]:
+    """The shipped phrases that no summary may contain, and those of `[summary] policy_file`; none takes one away."""
+    shipped = shipped_policy()
+    return {
+        reason: (*shipped.get(reason, ()), *settings.policy.get(reason, ()))
+        for reason in dict.fromkeys((*shipped, *settings.policy))
+    }
+
+
+def build_summarise(
+    settings: Settings, gateway: Gateway, routing: Routing, redactor: Redactor, key: bytes
+) -> Summarise:
+    return Summarise(
+        gateway=gateway,
+        prompt=prompts.load("triage", 1),
+        fence_key=key,
+        guards=Guards(
+            redact=lambda text: redactor.redact(text).text,
+            suspicious=lambda text: redactor.redact(text).suspicious,
+            policy=policy_of(settings),
+        ),
+        token_budget=settings.file.budget.tokens_per_triage,
+        deadline_seconds=settings.file.timeouts.model_seconds,
+        team=routing.team,
+        suspicious=settings.file.summary.suspicious,
+    )
