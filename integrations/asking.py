@@ -10,13 +10,15 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import reduce
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from integrations.errors import Denied, IntegrationError, NotIncluded, Unavailable
 from integrations.http import exchanges_within
 from integrations.ports import Source
 from integrations.reading import text
 from integrations.records import Findings, ModelUse, Question, Readers, ServiceNames
+
+T = TypeVar("T")
 
 EXCHANGE_SHARE = 0.94
 """Of a question's time, for one exchange: its failure then has a name before the question ends."""
@@ -112,6 +114,11 @@ class Part:
 
     what: str
     call: Coroutine[Any, Any, Findings]
+
+
+async def in_a_thread(work: Callable[..., T], *arguments: Any) -> T:
+    """`ports.Offload` where there is no process for it."""
+    return await asyncio.to_thread(work, *arguments)
 
 
 def patience(source: Source, question: Question) -> float:

@@ -10,6 +10,8 @@ IntegrationError
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class IntegrationError(Exception):
     """A call that did not end in records. `system` names whom we asked; the text is safe to log and store."""
@@ -18,6 +20,10 @@ class IntegrationError(Exception):
         super().__init__(f"{system}: {message}")
         self.system = system
         self.message = message
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Errors cross to another process and back; the default would call the class with one argument."""
+        return _again, (type(self), self.args, self.__dict__)
 
 
 class Unavailable(IntegrationError):
@@ -62,3 +68,10 @@ class BadSignature(Exception):
 
 class NotASignal(Exception):
     """A payload that is well-formed and is no alert, change or incident event. The text says why."""
+
+
+def _again(kind: type[IntegrationError], arguments: tuple[Any, ...], state: dict[str, Any]) -> IntegrationError:
+    error = kind.__new__(kind)
+    error.args = arguments
+    error.__dict__.update(state)
+    return error

@@ -14,9 +14,10 @@ from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Any
 
-from integrations.asking import Access, Names, Part, ask_parts, patience
+from integrations.asking import Access, Names, Part, ask_parts, in_a_thread, patience
 from integrations.errors import IntegrationError, Unavailable
 from integrations.http import Api, Egress, client, parse_json
+from integrations.ports import Offload
 from integrations.reading import mapping, objects, strings, text, whole
 from integrations.records import (
     Baseline,
@@ -24,6 +25,7 @@ from integrations.records import (
     Findings,
     LogRecord,
     ModelUse,
+    Packed,
     Question,
     Readers,
     ServiceNames,
@@ -81,6 +83,19 @@ class Read:
         return frozenset(found)
 
 
+@dataclass
+class ReadPacked:
+    """What `read_answers` made of one window's answers: parts of `Packed`, the calls seen, how many spans."""
+
+    spans: list[tuple[str, int, bytes]] = field(default_factory=list)
+    logs: list[tuple[str, int, bytes]] = field(default_factory=list)
+    edges: frozenset[tuple[str, str]] = frozenset()
+    count: int = 0
+    partial: bool = False
+    full: bool = False
+    failed: list[IntegrationError] = field(default_factory=list)
+
+
 class Jaeger:
     """Spans and span events of the incident's window, healthy windows before it, and observed calls.
 
@@ -105,7 +120,9 @@ class Jaeger:
         self._access = access
         self._link = f"{(link_url or url).rstrip('/')}/trace/{{trace_id}}"
         self._at_once = asyncio.Semaphore(AT_ONCE)
-        self._parsing = asyncio.Lock()
+        self.offload: Offload = in_a_thread
+        """Where answers are read: thousands of spans, which must not keep the event loop. A thread by itself; where
+        there is a process for it, that."""
         timeout = 0.9 * deadline_seconds
         headers = {"Accept": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {})
         self._api = Api(
@@ -152,12 +169,12 @@ class Jaeger:
         notes = []
         if read.partial:
             notes.append(f"{self.name}: traces are partial (some of its answers were errors or late)")
-        if not read.spans:
+        if not read.count:
             notes.append(f"{self.name}: no traces of {first.name if first else 'any service'} in the window")
         elif read.full:
             notes.append(f"{self.name}: traces are a sample (at most {TRACES} a query)")
         return Findings(
-            spans=self._batched(read.spans.values()),
+            spans=self._batched(read.spans),
             logs=self._batched(read.logs),
             edges=read.edges,
             edge_readers=self._access.readers,
@@ -168,9 +185,9 @@ class Jaeger:
         self, question: Question, window: Window, slices: Sequence[Window], names: Names, until: float
     ) -> Findings:
         read = await self._read([(one, part) for one in question.services[:1] for part in slices], names, until)
-        if not read.spans:
+        if not read.count:
             return Findings()
-        healthy = Baseline(window, self._batched(read.spans.values()), self._batched(read.logs))
+        healthy = Baseline(window, self._batched(read.spans), self._batched(read.logs))
         return Findings(baselines=(healthy,), edges=read.edges, edge_readers=self._access.readers)
 
     async def _dependencies(self, question: Question, names: Names) -> Findings:
@@ -186,10 +203,10 @@ class Jaeger:
                 edges.add((names.ours(caller) or caller, names.ours(callee) or callee))
         return Findings(edges=frozenset(edges), edge_readers=self._access.readers)
 
-    async def _read(self, asked: Sequence[tuple[ServiceNames, Window]], names: Names, until: float) -> Read:
+    async def _read(self, asked: Sequence[tuple[ServiceNames, Window]], names: Names, until: float) -> ReadPacked:
         """The traces of some services in some windows, as far as they have come by `until` (the loop's time)."""
         tasks = [
-            asyncio.create_task(self._query(theirs, window, names))
+            asyncio.create_task(self._query(theirs, window))
             for service, window in asked
             for theirs in names.theirs(service)
         ]
@@ -200,22 +217,24 @@ class Jaeger:
             for task in tasks:
                 task.cancel()
             answers = await asyncio.gather(*tasks, return_exceptions=True)
-        every = Read()
+        bodies: list[bytes] = []
         failed: list[BaseException] = []
         for answer in answers:
-            if isinstance(answer, Read):
-                every.add(answer)
+            if isinstance(answer, bytes):
+                bodies.append(answer)
             elif isinstance(answer, IntegrationError | asyncio.CancelledError):
                 failed.append(answer)
             else:
                 raise answer
+        read = await self.offload(read_answers, self.name, bodies, names) if bodies else ReadPacked()
+        failed += read.failed
         if failed and len(failed) == len(answers):
             late = Unavailable(self.name, f"no answer in {0.85 * self.deadline_seconds:.3g} s")
             raise next((one for one in failed if isinstance(one, IntegrationError)), late)
-        every.partial |= bool(failed)
-        return every
+        read.partial |= bool(failed)
+        return read
 
-    async def _query(self, service: str, window: Window, names: Names) -> Read:
+    async def _query(self, service: str, window: Window) -> bytes:
         params = {
             "service": service,
             "start": int(window.start.timestamp() * 1_000_000),
@@ -223,30 +242,34 @@ class Jaeger:
             "limit": TRACES,
         }
         async with self._at_once:
-            answer = await self._api.answer("api/traces", params)
-        # Thousands of spans: in a thread, so that the event loop goes on answering, and in one at a time, so that it
-        # has its turn beside them.
-        async with self._parsing:
-            return await asyncio.to_thread(self._parse, answer.body, names)
+            return (await self._api.answer("api/traces", params)).body
 
-    def _parse(self, body: bytes, names: Names) -> Read:
-        data, partial = _enveloped(self.name, parse_json(self.name, body))
-        read = read_traces(data, lambda theirs: names.ours(theirs) or theirs)
-        read.partial = partial
-        read.full = read.traces >= TRACES
-        return read
-
-    def _batched(self, records: Iterable[Any]) -> tuple[Batch[Any], ...]:
+    def _batched(self, parts: Iterable[tuple[str, int, bytes]]) -> tuple[Batch[Any], ...]:
         """One batch for each rule of who may read: a trace crosses services with different readers."""
-        grouped: dict[tuple[Readers, ModelUse], list[Any]] = {}
-        by_service: dict[str, tuple[Readers, ModelUse]] = {}
-        for record in records:
-            if record.service not in by_service:
-                by_service[record.service] = self._access.of(record.service)
-            grouped.setdefault(by_service[record.service], []).append(record)
+        grouped: dict[tuple[Readers, ModelUse], list[tuple[str, int, bytes]]] = {}
+        for part in parts:
+            grouped.setdefault(self._access.of(part[0]), []).append(part)
         return tuple(
-            Batch(self.name, readers, tuple(some), model, self._link) for (readers, model), some in grouped.items()
+            Batch(self.name, readers, Packed(some), model, self._link) for (readers, model), some in grouped.items()
         )
+
+
+def read_answers(system: str, bodies: Sequence[bytes], names: Names) -> ReadPacked:
+    """All answers of one window as one, packed by service. Pure; what cannot be read is in `failed`."""
+    every, failed = Read(), []
+    for body in bodies:
+        try:
+            data, partial = _enveloped(system, parse_json(system, body))
+        except IntegrationError as wrong:
+            failed.append(wrong)
+            continue
+        read = read_traces(data, lambda theirs: names.ours(theirs) or theirs)
+        read.partial, read.full = partial, read.traces >= TRACES
+        every.add(read)
+    return ReadPacked(
+        Packed.pack(every.spans.values()), Packed.pack(every.logs), every.edges, len(every.spans), every.partial,
+        every.full, failed,
+    )  # fmt: skip
 
 
 def _enveloped(system: str, answer: Any) -> tuple[Any, bool]:

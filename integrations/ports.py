@@ -6,12 +6,14 @@ Exception. Every method has its own timeout, shorter than the room's deadline.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from integrations.records import Alert, Channel, Findings, Incident, Person, Question, Signal
+
+T = TypeVar("T")
 
 
 @runtime_checkable
@@ -42,6 +44,19 @@ class ServiceLister(Protocol):
         """What the system calls each (as settings write it) and a name for people, which may be the same; and whether
         there are more. Raises Unavailable, Denied or Malformed."""
         ...
+
+
+class Offload(Protocol):
+    """Runs a module-level function elsewhere and returns what it returns: in another process, or in a thread."""
+
+    async def __call__(self, work: Callable[..., T], *arguments: Any) -> T: ...
+
+
+@runtime_checkable
+class ReadsElsewhere(Protocol):
+    """A source whose answers are so large that they are read outside the process that asks."""
+
+    offload: Offload
 
 
 class SignalDoor(Protocol):

@@ -23,12 +23,15 @@ from bot.types import Ranked
 
 T = TypeVar("T")
 
+NICE = 10
+"""The doors and the outbox go first: their answers are waited for."""
+
 _redactor: Redactor | None = None
 
 
 def _start(keys: Sequence[bytes]) -> None:
     global _redactor
-    os.nice(5)  # the doors and the outbox go first
+    os.nice(NICE)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's; it shuts this process down
     threading.Thread(target=_end_with_the_parent, name="parent", daemon=True).start()
     _redactor = Redactor(keys)

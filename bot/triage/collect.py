@@ -33,6 +33,7 @@ from integrations.records import (
     Span,
     Telemetry,
     Window,
+    services_in,
 )
 
 log = logging.getLogger(__name__)
@@ -235,7 +236,7 @@ class Collector:
 
     def _batch(self, batch: Batch[_Record]) -> Batch[_Record]:
         """The same records under our names of the services."""
-        if not any(r.service in self._ours and self._ours[r.service] != r.service for r in batch.records):
+        if not any(self._ours.get(service, service) != service for service in services_in(batch)):
             return batch
         renamed = [replace(r, service=self._ours.get(r.service, r.service)) for r in batch.records]
         return replace(batch, records=renamed)

@@ -15,7 +15,7 @@ from typing import TypeVar
 from bot.triage.collect import Collected, Edge, Material
 from bot.trust.audience import Audience, AudienceUnknown, may_all_read, readable
 from bot.types import Plot, Ranked, Reason, Rejected, Released, ServiceScore, Suspect, Waterfall
-from integrations.records import Baseline, Batch, ChangeEvent, Evidence, Incident, Readers, Telemetry
+from integrations.records import Baseline, Batch, ChangeEvent, Evidence, Incident, Readers, Telemetry, services_in
 
 T = TypeVar("T")
 D = TypeVar("D", Waterfall, Plot)
@@ -255,7 +255,7 @@ def _services(incident: Incident, evidence: Iterable[Evidence], telemetry: Telem
     names |= {item.service for item in evidence} | {change.service for change in telemetry.changes}
     for batches in (telemetry.spans, telemetry.logs, telemetry.series):
         for batch in batches:
-            names |= {record.service for record in batch.records}
+            names |= services_in(batch)
     return names
 
 

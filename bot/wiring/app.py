@@ -89,6 +89,7 @@ from bot.wiring.values import (
     service_names,
     usable,
 )
+from integrations.ports import ReadsElsewhere
 from integrations.records import Signal
 from integrations.slack import (
     ChannelNames,
@@ -210,8 +211,9 @@ async def build(settings: Settings, stack: AsyncExitStack, *, checkpoint: Checkp
     stack.push_async_callback(store.close)
     book = Book(store, file.workspace)
     redactor = Redactor(keys)
-    worker = WarmWorker(keys)
+    worker, reader = WarmWorker(keys), WarmWorker(keys)  # redact and rank; large bodies and answers, beside them
     stack.callback(worker.close)
+    stack.callback(reader.close)
     slack = await slack_of(settings, egress, stack)
     sources_of_groups = group_sources(settings, egress, stack)
     directory = directory_of(settings, store, SlackDirectory(slack.web), clock, sources_of_groups)
@@ -300,7 +302,10 @@ async def build(settings: Settings, stack: AsyncExitStack, *, checkpoint: Checkp
         """What the poller read has passed no door: it is redacted here, before it is stored."""
         return await intake([redacted_signal(signal, partial(redact_value, redactor)) for signal in signals])
 
-    await worker.warm()
+    for source in sources:
+        if isinstance(source, ReadsElsewhere):
+            source.offload = reader.run
+    await asyncio.gather(worker.warm(), reader.warm())
     await engine.launch()
     readers = AudienceEvents(store, file.workspace, directory, clock, start)
     rounds = Rounds(
@@ -331,7 +336,7 @@ async def build(settings: Settings, stack: AsyncExitStack, *, checkpoint: Checkp
         doors=doors_of(settings, egress, stack),
         intake=intake,
         redact_small=lambda payload: redact_value(redactor, payload),
-        redact_large=lambda payload: worker.run(warm_redact_value, payload),
+        redact_large=lambda payload: reader.run(warm_redact_value, payload),
         clock=clock,
         ready=partial(_not_ready, outbox),
         metrics=install_metrics(),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import pickle
 from dataclasses import replace
 from urllib.parse import parse_qs, urlsplit
 
@@ -12,11 +13,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from integrations.errors import IntegrationError, NotIncluded, Unavailable
+from integrations.errors import IntegrationError, Malformed, NotIncluded, Unavailable
 from integrations.http import Egress
 from integrations.jaeger import Jaeger, read_traces
 from integrations.ports import Source
-from integrations.records import Readers
+from integrations.records import Packed, Readers, Span
 
 URL = "http://jaeger.internal:16686/jaeger"
 EGRESS = Egress([URL])
@@ -207,3 +208,20 @@ def test_a_mutated_answer_never_raises_anything_unexpected(wire, mutate, junk, a
             await source.fetch(one_service)
 
     asyncio.run(run())
+
+
+def test_packed_records_cross_processes_unread_and_are_the_same_at_the_end():
+    spans = [Span("t", f"s{n}", "", ("cart", "db")[n % 2], "GET /", n, n + 1) for n in range(5)]
+    packed = Packed(Packed.pack(spans))
+    assert packed.services == {"cart", "db"}
+    assert (len(packed), bool(packed), bool(Packed([]))) == (5, True, False)
+    passed_on = pickle.loads(pickle.dumps(packed))
+    assert passed_on._read is None
+    assert sorted(passed_on, key=lambda one: one.span_id) == spans
+    assert packed[0] == spans[0]
+
+
+@pytest.mark.parametrize("error", [Unavailable("x", "late", retry_after_seconds=2.0), Malformed("x", "no JSON")])
+def test_errors_cross_processes(error):
+    again = pickle.loads(pickle.dumps(error))
+    assert (type(again), str(again), vars(again)) == (type(error), str(error), vars(error))
