@@ -29,6 +29,7 @@ from bot.flows.engine import StepFailed, Steps
 from bot.flows.warm import WarmWorker, redact_and_rank, redact_value
 from bot.incidents import similar, topology
 from bot.incidents.book import Book, checked_of, incident_of
+from bot.incidents.culprits import past_culprits
 from bot.incidents.routing import Routing
 from bot.model import transcript
 from bot.store import Row
@@ -280,7 +281,9 @@ class TriageFlow:
         """redact → rank, in the warm worker."""
         marks = await self._book.marks(permitted.incident.id)
         with telemetry.tracer().start_as_current_span(telemetry.SPAN_RANK):
-            return await self._parts.worker.run(redact_and_rank, permitted, marks)
+            readers = self._parts.collector.alert_readers
+            culprits = await past_culprits(self._book.store, permitted.incident, readers)
+            return await self._parts.worker.run(redact_and_rank, permitted, marks, culprits)
 
     async def _beside_similar(self, ranked: Ranked, audience: Audience | AudienceUnknown, now: datetime) -> Ranked:
         """With the incidents that were like this one, for this audience; what this one looks like is remembered."""

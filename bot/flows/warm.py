@@ -46,10 +46,12 @@ def _end_with_the_parent() -> None:
         os._exit(0)
 
 
-def redact_and_rank(permitted: Permitted, marks: Mapping[str, str]) -> Ranked:
+def redact_and_rank(
+    permitted: Permitted, marks: Mapping[str, str], past_culprits: Mapping[str, int] | None = None
+) -> Ranked:
     """Runs in the worker."""
     assert _redactor is not None
-    return rank(redact(permitted, _redactor), marks=marks)
+    return rank(redact(permitted, _redactor), marks=marks, past_culprits=past_culprits)
 
 
 def redact_value(value: Any) -> Any:

@@ -31,11 +31,18 @@ MAX_TEXT = 2000
 """Characters of one item's text that leave the gather step."""
 
 
-def rank(redacted: Redacted, *, marks: Mapping[str, str] | None = None, profiles: Profiles | None = None) -> Ranked:
+def rank(
+    redacted: Redacted,
+    *,
+    marks: Mapping[str, str] | None = None,
+    profiles: Profiles | None = None,
+    past_culprits: Mapping[str, int] | None = None,
+) -> Ranked:
     """Ranks services and changes and builds the items that show why.
 
     `marks` are those already given in this incident (evidence id to `e1`, …): they are kept and never reused.
-    `profiles` are the healthy windows that this process knows; by default one memory a process.
+    `profiles` are the healthy windows that this process knows; by default one memory a process. `past_culprits` counts
+    the earlier incidents that each service caused, as people labelled them.
     """
     causes = rank_causes(
         redacted.telemetry,
@@ -43,8 +50,9 @@ def rank(redacted: Redacted, *, marks: Mapping[str, str] | None = None, profiles
         edges=redacted.edges,
         alerted_at=first_alert_at(redacted),
         profiles=profiles if profiles is not None else _PROFILES,
+        past_culprits=past_culprits,
     )
-    desk = _Desk(redacted, causes, marks or {})
+    desk = _Desk(redacted, causes, marks or {}, past_culprits or {})
     return desk.ranked()
 
 
@@ -73,8 +81,11 @@ def distance_in_words(seconds_before: float) -> str:
 class _Desk:
     """Builds one `Ranked`: numbers the items, keeps to the limits, drops whole items by rank."""
 
-    def __init__(self, redacted: Redacted, causes: Causes, marks: Mapping[str, str]) -> None:
+    def __init__(
+        self, redacted: Redacted, causes: Causes, marks: Mapping[str, str], past_culprits: Mapping[str, int]
+    ) -> None:
         self.redacted = redacted
+        self.past_culprits = past_culprits
         self.causes = causes
         self.marks = dict(marks)
         self.alerted_at = first_alert_at(redacted)
@@ -163,6 +174,7 @@ class _Desk:
             change = cause.change
             reasons = [Reason(text=self._distance(cause), evidence=(mark,))]
             reasons += self._reasons(self._findings(change.service))
+            reasons += [Reason(text=said, evidence=(mark,)) for said in self._beside(change)]
             suspects.append(
                 Suspect(
                     change_id=change.id,
@@ -247,8 +259,22 @@ class _Desk:
         change = cause.change
         found = self._given_change(change)
         if found is not None:
-            return found.model_copy(update={"text": f"{found.text}\n{self._distance(cause)}"})
-        return change_evidence(change, self.redacted.collected_at, self._distance(cause))
+            told = "\n".join((found.text, self._distance(cause), *self._beside(change)))
+            return found.model_copy(update={"text": told})
+        made = change_evidence(change, self.redacted.collected_at, self._distance(cause))
+        return made.model_copy(update={"text": "\n".join((made.text, *self._beside(change)))})
+
+    def _beside(self, change: ChangeEvent) -> list[str]:
+        """What else weighs: the risk that a gate called it, and what people said of earlier incidents."""
+        told = []
+        if change.risk in ("high", "medium"):
+            told.append(f"a gate called its risk {change.risk}")
+        caused = self.past_culprits.get(change.service or "", 0)
+        if caused:
+            told.append(
+                f"{change.service} caused {caused} earlier incident{'' if caused == 1 else 's'}, as people said"
+            )
+        return told
 
     def _given_change(self, change: ChangeEvent) -> Evidence | None:
         return next(
