@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 from collections.abc import Awaitable, Callable, Mapping
@@ -20,6 +21,8 @@ log = logging.getLogger(__name__)
 
 PATH = "/slack/events"
 BODY_LIMIT = 1024 * 1024
+BODY_SECONDS = 10.0
+"""How long a body may take to arrive."""
 Verify = Callable[[Mapping[str, str], bytes, datetime], None]
 Limited = Callable[[], Awaitable[None]]
 
@@ -31,7 +34,9 @@ def slack_route(app: AsyncApp, verify: Verify, clock: Clock, rate_limited: Limit
     async def receive(request: Request) -> Response:
         body = await _body(request)
         if body is None:
-            return JSONResponse({"error": f"a body of at most {BODY_LIMIT} bytes"}, status_code=413)
+            return JSONResponse(
+                {"error": f"a body of at most {BODY_LIMIT} bytes within {BODY_SECONDS:g} s"}, status_code=413
+            )
         headers = {name.lower(): value for name, value in request.headers.items()}
         if _is_ssl_check(headers, body) and "x-slack-signature" not in headers:
             return Response()  # Slack looks at our certificate: nothing is done
@@ -72,15 +77,16 @@ def _is_ssl_check(headers: Mapping[str, str], body: bytes) -> bool:
 
 async def _body(request: Request) -> bytes | None:
     announced = request.headers.get("content-length", "")
-    if announced.isdigit() and int(announced) > BODY_LIMIT:
+    if announced.isdigit() and (len(announced) > 15 or int(announced) > BODY_LIMIT):
         return None
     parts, size = [], 0
     try:
-        async for part in request.stream():
-            size += len(part)
-            if size > BODY_LIMIT:
-                return None
-            parts.append(part)
-    except ClientDisconnect:
+        async with asyncio.timeout(BODY_SECONDS):
+            async for part in request.stream():
+                size += len(part)
+                if size > BODY_LIMIT:
+                    return None
+                parts.append(part)
+    except (ClientDisconnect, TimeoutError):
         return None
     return b"".join(parts)

@@ -7,6 +7,7 @@ an event for good on any other 4xx, and the subscription after three.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import json
@@ -29,6 +30,8 @@ from integrations.records import Signal
 
 log = logging.getLogger(__name__)
 
+BODY_SECONDS = 10.0
+"""How long a body may take to arrive; a mebibyte of it over a slow line takes two."""
 SMALL_BODY = 64 * 1024
 """Larger bodies are redacted in another process, so that the event loop stays free."""
 
@@ -43,6 +46,21 @@ class BodyTooLarge(Exception):
     """More bytes than the door takes."""
 
 
+async def read_body(request: Request, limit: int, seconds: float = BODY_SECONDS) -> bytes:
+    """The raw body. Raises BodyTooLarge as soon as it is, TimeoutError for one that drips, ClientDisconnect."""
+    announced = request.headers.get("content-length", "")
+    if announced.isdigit() and (len(announced) > 15 or int(announced) > limit):
+        raise BodyTooLarge
+    parts, size = [], 0
+    async with asyncio.timeout(seconds):
+        async for part in request.stream():
+            size += len(part)
+            if size > limit:
+                raise BodyTooLarge
+            parts.append(part)
+    return b"".join(parts)
+
+
 def create_app(
     *,
     doors: Sequence[SignalDoor],
@@ -55,13 +73,14 @@ def create_app(
     tokens: Sequence[tuple[str, str]] = (),
     incident_view: Callable[[str, str], Awaitable[Mapping[str, Any] | None]] | None = None,
     extra_routes: Sequence[Route] = (),
+    body_seconds: float = BODY_SECONDS,
 ) -> Starlette:
     """`ready` names what is not in order, empty when all is; `tokens` are (name, token) pairs; `incident_view` takes
     a token's name and an incident id and raises NotPermitted."""
 
     def door_endpoint(door: SignalDoor) -> Callable[[Request], Awaitable[Response]]:
         async def receive(request: Request) -> Response:
-            return await _receive(door, request, intake, redact_small, redact_large, clock)
+            return await _receive(door, request, intake, redact_small, redact_large, clock, body_seconds)
 
         return receive
 
@@ -111,14 +130,17 @@ async def _receive(
     redact_small: Callable[[Any], Any],
     redact_large: Callable[[Any], Awaitable[Any]],
     clock: Clock,
+    body_seconds: float,
 ) -> Response:
     received_at = clock.now()
     try:
-        body = await _body(request, door.body_limit)
+        body = await read_body(request, door.body_limit, body_seconds)
     except BodyTooLarge:
         return _refuse(door, 413, f"a body of at most {door.body_limit} bytes")
     except ClientDisconnect:
         return _refuse(door, 400, "the sender hung up")
+    except TimeoutError:
+        return _refuse(door, 408, f"a body within {body_seconds:g} s")
     headers = {name.lower(): value for name, value in request.headers.items()}
     if isinstance(door, PreparedDoor):
         await door.prepare(headers, body, received_at)
@@ -146,19 +168,6 @@ async def _receive(
     if unread := [why for one in signals if one.kind == "unknown" and (why := str(one.body.get("refused", "")))]:
         answer["unread"] = unread[:20]  # who tries a webhook out sees why nothing comes of it
     return JSONResponse(answer, status_code=202)
-
-
-async def _body(request: Request, limit: int) -> bytes:
-    announced = request.headers.get("content-length", "")
-    if announced.isdigit() and int(announced) > limit:
-        raise BodyTooLarge
-    parts, size = [], 0
-    async for part in request.stream():
-        size += len(part)
-        if size > limit:
-            raise BodyTooLarge
-        parts.append(part)
-    return b"".join(parts)
 
 
 async def _payload(

@@ -6,18 +6,16 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import signal
 import socket
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 from zoneinfo import ZoneInfo
 
-import uvicorn
 from starlette.applications import Starlette
 
 from bot.cards.outbox import Outbox, OutboxLimits
@@ -60,6 +58,7 @@ from bot.trust.redaction import Redactor
 from bot.trust.redaction.values import redact_value
 from bot.trust.sealed import Seal
 from bot.web.app import create_app
+from bot.web.server import server_of
 from bot.wiring.changes import flag_watch, stored_changes
 from bot.wiring.models import approved_models, build_gateway, build_summarise, models_of
 from bot.wiring.outside import (
@@ -378,14 +377,6 @@ async def _not_ready(outbox: Outbox) -> Mapping[str, str]:
     return {"outbox": f"{waiting} posts wait"} if waiting > 1000 else {}
 
 
-class _Server(uvicorn.Server):
-    """uvicorn without its own signal handling: it would end the process by the signal once more."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
 def _listen(settings: Settings) -> socket.socket:
     """The port, taken before anything else begins; whoever calls meanwhile waits. Raises ConfigurationError."""
     bind, port = settings.secrets.bind, settings.secrets.port
@@ -405,12 +396,7 @@ async def serve(settings: Settings, *, checkpoint: Checkpoint | None = None) -> 
     async with AsyncExitStack() as stack:
         listening = stack.enter_context(_listen(settings))
         app = await build(settings, stack, checkpoint=checkpoint)
-        server = _Server(
-            uvicorn.Config(
-                app.web, host=settings.secrets.bind, port=settings.secrets.port, log_level="warning", access_log=False,
-                timeout_keep_alive=75, lifespan="off", log_config=None,
-            )
-        )  # fmt: skip
+        server = server_of(app.web, host=settings.secrets.bind, port=settings.secrets.port)
         tasks: dict[str, asyncio.Future[object]] = {
             name: asyncio.ensure_future(loop()) for name, loop in app.loops.items()
         }
