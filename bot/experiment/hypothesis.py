@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import tomllib
 from datetime import date, timedelta
 from typing import Annotated, Literal, Self
@@ -27,7 +28,7 @@ class _Section(BaseModel):
 
 def _arm(name: str) -> str:
     level, at, prompt = name.partition("@")
-    if level not in LEVELS or (at and (level != "facts+summary" or not prompt)):
+    if level not in LEVELS or (at and (level != "facts+summary" or not re.fullmatch(r"v[1-9][0-9]{0,5}", prompt))):
         raise ValueError(f"no arm {name!r}; write off, facts, facts+summary, or facts+summary@v2 for a prompt version")
     return name
 
@@ -138,6 +139,11 @@ class Hypothesis(_Section):
     def arm_shown(self, arm: str) -> str:
         """What `control` or `treatment` means here."""
         return self.arms[ARMS.index(arm)]
+
+
+def version_of(arm: str) -> int | None:
+    """The version of the prompt that an arm names (`facts+summary@v2`: 2); None where it names none."""
+    return int(arm.partition("@v")[2]) if "@v" in arm else None
 
 
 def level(arm: str) -> int:

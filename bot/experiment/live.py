@@ -21,7 +21,7 @@ from bot.errors import ConfigurationError
 from bot.experiment.assign import seed_digest
 from bot.experiment.hypothesis import Hypothesis, changed
 from bot.experiment.pauses import BY_CUTLINE, audit_in, open_pause, open_pause_in
-from bot.experiment.rollout import Evaluation, evaluate, stratum_of
+from bot.experiment.rollout import Evaluation, Reason, evaluate, stratum_of
 from bot.experiment.schedule import ends_at, starts_at
 from bot.store import Row, Store, Transaction
 from bot.store.values import to_time
@@ -271,6 +271,39 @@ class LiveExperiments:
             told = {"experiment": running.name, "sha256": running.sha256, "seed_sha256": seed_digest(seed)}
             audit_in(tx, self._workspace_id, now, BY_CUTLINE, "experiment.start", dict(told))
             log.info("the experiment %s has started (hypothesis %s)", running.name, running.sha256[:12])
+
+    # --- what is recorded with a triage ---------------------------------------------------------------------------
+
+    async def arm_of(self, triage_id: str) -> str:
+        """The arm that is recorded with a triage; "" without one."""
+        rows = await self._store.query(
+            "SELECT arm FROM triages WHERE workspace_id = :w AND id = :t", {"w": self._workspace_id, "t": triage_id}
+        )
+        return str(rows[0]["arm"] or "") if rows else ""
+
+    async def flag(
+        self, incident_id: str, unit_id: str | None, n: int, experiment: str | None, arm: str | None
+    ) -> dict[str, str]:
+        """The feature-flag evaluation of triage `n`, by OpenTelemetry's names; empty where no experiment is there.
+
+        The evaluation that assigned the unit is the one of its first incident's first triage; later ones are cached.
+        """
+        if experiment is not None:
+            rows = await self._store.query(
+                "SELECT flag FROM assignments WHERE workspace_id = :w AND unit_id = :u AND experiment = :e",
+                {"w": self._workspace_id, "u": unit_id, "e": experiment},
+            )
+            told = dict(json.loads(rows[0]["flag"])) if rows else {}
+            first = n == 1 and unit_id == f"u-{incident_id}"
+            return told if first or not told else told | {"feature_flag.result.reason": "cached"}
+        running = self.running(self._clock.now())
+        if running is None:
+            return {}
+        paused = await open_pause(self._store, self._workspace_id, running.name)
+        reason: Reason = "default" if paused is None else "disabled"
+        shows = arm or "none"
+        unit = unit_id or incident_id
+        return Evaluation(running.name, running.sha256, unit, shows, None, "", reason, "").attributes()
 
     # --- pauses -------------------------------------------------------------------------------------------------
 

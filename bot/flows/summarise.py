@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from bot import telemetry
+from bot.experiment.hypothesis import version_of
 from bot.model.call import Answer
 from bot.model.gateway import Gateway
 from bot.triage.check import Guards, check
@@ -63,6 +64,24 @@ class Summarise:
         if isinstance(answered.reply, Answer):  # a refusal has been recorded with its outcome already
             await self.gateway.conclude(incident.workspace_id, "triage", answered.reply.usage, outcome, reason)
         return checked
+
+
+@dataclass(frozen=True, slots=True)
+class ByVersion:
+    """A summariser for each version of the prompt: the arm of the triage names one, else it is the default."""
+
+    versions: Mapping[int, Callable[..., Awaitable[Released | Rejected]]]
+    default: int
+    arm_of: Callable[[str], Awaitable[str]]
+    """The arm that is recorded with a triage; "" without one."""
+
+    async def __call__(self, ranked: Ranked, *, triage_id: str, step: str) -> Released | Rejected:
+        """As the version's own. A version that is gone (the file was checked at start-up) is said, never replaced."""
+        named = version_of(await self.arm_of(triage_id))
+        version = self.default if named is None else named
+        if version not in self.versions:
+            return Rejected(outcome="off", reason=f"version {version} of the prompt is not installed")
+        return await self.versions[version](ranked, triage_id=triage_id, step=step)
 
 
 @dataclass(frozen=True, slots=True)

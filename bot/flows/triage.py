@@ -114,6 +114,14 @@ class Assigner(Protocol):
         ...
 
 
+class Flagger(Protocol):
+    """The experiment's evaluation of one triage, by OpenTelemetry's names for feature flags."""
+
+    async def __call__(
+        self, incident_id: str, unit_id: str | None, n: int, experiment: str | None, arm: str | None
+    ) -> Mapping[str, str]: ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timeouts:
     """Seconds."""
@@ -137,6 +145,8 @@ class Parts:
     cards: CardBox
     assign: Assigner
     summarise: Summariser
+    flag: Flagger | None = None
+    """The feature-flag evaluation that goes into every triage's record; None where no experiment can run."""
     channel_id: Callable[[str], Awaitable[str]]
     """A channel's id for the name that the settings use; the name itself where Slack cannot be asked."""
     link_hosts: Sequence[str] = ()
@@ -229,9 +239,11 @@ class TriageFlow:
         channel = await self._parts.channel_id(name)
         now = self._parts.clock.now()
         received_at = to_time(row["received_at"]) if n == 1 else now
+        flag = await self._parts.flag(incident_id, row["unit_id"], n, experiment, arm) if self._parts.flag else {}
         await self._book.write_triage(
             incident_id, n,
-            {"channel": channel, "arm": arm, "experiment": experiment, "started_at": now, "reason": shown.reason,
+            {"channel": channel, "arm": arm, "flag": flag, "experiment": experiment, "started_at": now,
+             "reason": shown.reason,
              "timings": {"received_at": received_at.isoformat()}},
         )  # fmt: skip
         await self._book.store.upsert(

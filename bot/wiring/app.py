@@ -18,9 +18,11 @@ from zoneinfo import ZoneInfo
 
 from starlette.applications import Starlette
 
+import prompts
 from bot.cards.outbox import Outbox, OutboxLimits
 from bot.clock import Clock, SystemClock
 from bot.errors import ConfigurationError, SitrepError
+from bot.experiment.hypothesis import version_of
 from bot.experiment.live import LiveExperiments, seed_at
 from bot.experiment.switch import KillSwitch
 from bot.experiment.watch import CutlineWatch
@@ -126,12 +128,13 @@ Checkpoint = Callable[[str], None]
 async def experiments_of(settings: Settings, store: Store, clock: Clock) -> LiveExperiments:
     """The hypothesis files with their seeds, `SITREP_HOME/experiments/<name>.seed`; one that was changed after its
     experiment started is refused. In shadow mode there are none: nobody is exposed, so nothing may be counted."""
+    there = {version for name, version in prompts.names() if name == "triage"}
     unknown = [
-        f"experiments/{one.name}.toml: arms: {arm!r} names a prompt version that triages do not use; "
-        "write facts+summary, or facts+summary@v1"
+        f"experiments/{one.name}.toml: arms: {arm!r} names a version of the prompt that is not installed; "
+        f"there is {', '.join(f'facts+summary@v{n}' for n in sorted(there))}"
         for one in settings.experiments
         for arm in (*one.arms, one.rollout.otherwise)
-        if arm.partition("@")[2] not in ("", "v1")
+        if (version := version_of(arm)) is not None and version not in there
     ]
     approved = approved_models(settings)
     unknown += [
@@ -254,7 +257,10 @@ async def build(settings: Settings, stack: AsyncExitStack, *, checkpoint: Checkp
         worker=worker,
         cards=outbox,
         assign=experiments,
-        summarise=Pausable(build_summarise(settings, gateway, routing, redactor, keys[0]), experiments.paused),
+        flag=experiments.flag,
+        summarise=Pausable(
+            build_summarise(settings, gateway, routing, redactor, keys[0], experiments.arm_of), experiments.paused
+        ),
         channel_id=channels.channel_id,
         link_hosts=tuple(link_hosts(settings)),
         timeouts=Timeouts(

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from typing import cast
 
 import prompts
 from bot.clock import Clock
-from bot.flows.summarise import Summarise
+from bot.flows.summarise import ByVersion, Summarise
 from bot.incidents.routing import Routing
 from bot.model import chains, pins
 from bot.model.admission import AdmissionLimits
@@ -142,20 +142,34 @@ def policy_of(settings: Settings) -> Mapping[str, Sequence[str]]:
     }
 
 
+PROMPT_VERSION = 1
+"""Of the triage prompt, where no arm names one."""
+
+
 def build_summarise(
-    settings: Settings, gateway: Gateway, routing: Routing, redactor: Redactor, key: bytes
-) -> Summarise:
-    return Summarise(
-        gateway=gateway,
-        prompt=prompts.load("triage", 1),
-        fence_key=key,
-        guards=Guards(
-            redact=lambda text: redactor.redact(text).text,
-            suspicious=lambda text: redactor.redact(text).suspicious,
-            policy=policy_of(settings),
-        ),
-        token_budget=settings.file.budget.tokens_per_triage,
-        deadline_seconds=settings.file.timeouts.model_seconds,
-        team=routing.team,
-        suspicious=settings.file.summary.suspicious,
-    )
+    settings: Settings, gateway: Gateway, routing: Routing, redactor: Redactor, key: bytes,
+    arm_of: Callable[[str], Awaitable[str]] | None = None,
+) -> ByVersion:  # fmt: skip
+    """compose → infer → check, for every version of the prompt that is installed. Without arms: the default one."""
+
+    async def no_arm(triage_id: str) -> str:
+        return ""
+
+    def of(version: int) -> Summarise:
+        return Summarise(
+            gateway=gateway,
+            prompt=prompts.load("triage", version),
+            fence_key=key,
+            guards=Guards(
+                redact=lambda text: redactor.redact(text).text,
+                suspicious=lambda text: redactor.redact(text).suspicious,
+                policy=policy_of(settings),
+            ),
+            token_budget=settings.file.budget.tokens_per_triage,
+            deadline_seconds=settings.file.timeouts.model_seconds,
+            team=routing.team,
+            suspicious=settings.file.summary.suspicious,
+        )
+
+    versions = {version: of(version) for name, version in prompts.names() if name == "triage"}
+    return ByVersion(versions, PROMPT_VERSION, arm_of or no_arm)

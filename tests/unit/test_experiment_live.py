@@ -21,7 +21,7 @@ from bot.experiment.recorded import read_recorded
 from bot.experiment.units import Rows
 from bot.experiment.watch import CutlineWatch, harm_since
 from bot.flows.asked import HELD_OUT, NOT_SWITCHED_ON, shown_for
-from bot.flows.summarise import Pausable
+from bot.flows.summarise import ByVersion, Pausable
 from bot.incidents.book import Book
 from bot.settings import load
 from bot.store.sqlite import SqliteStore
@@ -227,6 +227,58 @@ async def test_a_card_says_why_it_has_no_summary_and_names_no_experiment(store):
     assert (await shown_for(book, "P1", 1, None, "facts")).no_summary == NOT_SWITCHED_ON
     assert (await shown_for(book, "P1", 1, None, None)).no_summary == ""
     assert "summary.toml" not in HELD_OUT + NOT_SWITCHED_ON and "arm" not in (HELD_OUT + NOT_SWITCHED_ON).split()
+
+
+# Two versions of a prompt; the evaluation in every record
+
+
+async def test_two_versions_of_the_prompt_are_two_arms_and_each_triage_asks_its_own(store):
+    file = parse(
+        TEXT.format(more="").replace('"facts", "facts+summary"', '"facts+summary@v1", "facts+summary@v2"'), file="x"
+    )
+    live, asked = Live(store, file), []
+
+    def of(version: int):
+        async def inner(ranked, *, triage_id, step):
+            asked.append((triage_id, version))
+            return "summary"
+
+        return inner
+
+    summarise = ByVersion({1: of(1), 2: of(2)}, 1, live.made.arm_of)
+    arms = {}
+    for i in range(8):
+        experiment, arms[f"P{i}/1"] = await live.assign(f"P{i}")
+        await live.triaged(f"P{i}", experiment=experiment, arm=arms[f"P{i}/1"])
+        await summarise(None, triage_id=f"P{i}/1", step="infer")
+    assert asked == [(name, int(arm[-1])) for name, arm in arms.items()]
+    assert sorted(version for _, version in asked) == [1] * 4 + [2] * 4
+    await live.triaged("P0", 2)  # no arm: the default
+    await summarise(None, triage_id="P0/2", step="infer")
+    assert asked[-1] == ("P0/2", 1)
+    gone = await ByVersion({1: of(1)}, 1, live.made.arm_of)(
+        None, triage_id=next(name for name, arm in arms.items() if arm.endswith("2")), step="infer"
+    )
+    assert gone.outcome == "off" and "version 2" in gone.reason
+
+
+async def test_every_triage_has_the_evaluation_by_the_names_of_opentelemetry(store):
+    live = Live(store, hypothesis("[rollout]\nseverities = [2]"))
+    flag = live.made.flag
+    assigned = await live.assign("P1")
+    first = await flag("P1", "u-P1", 1, *assigned)
+    assert first["feature_flag.result.reason"] == "split" and first["feature_flag.result.variant"] == assigned[1]
+    again = await flag("P1", "u-P1", 2, *assigned)
+    joined = await flag("P9", "u-P1", 1, *assigned)
+    assert again == joined == first | {"feature_flag.result.reason": "cached"}
+    outside = await live.assign("P2", severity=5)
+    told = await flag("P2", "u-P2", 1, *outside)
+    assert (told["feature_flag.result.reason"], told["feature_flag.result.variant"]) == ("default", "facts")
+    await pause(store, "W", experiment="summary", by="sitrep", reason="dear", at=live.clock.now(), cutline="harm")
+    told = await flag("P3", "u-P3", 1, *(await live.assign("P3")))
+    assert (told["feature_flag.result.reason"], told["feature_flag.result.variant"]) == ("disabled", "none")
+    assert set(told) == set(first) and told["feature_flag.version"] == hypothesis("[rollout]\nseverities = [2]").sha256
+    assert await Live(store).made.flag("P4", None, 1, None, None) == {}
 
 
 # Pauses
