@@ -61,7 +61,7 @@ def test_a_kill_while_a_unit_is_assigned_leaves_one_assignment_and_a_card_that_n
     assert "failed with" not in running.said()
     header, row = sitrep(running, "experiment", "export", "summary").stdout.splitlines()
     assert header.startswith("incident_id,stratum,service,arm")
-    assert row.startswith(f"{running.incident_id},sev2,") and f",{arm}," in row and row.endswith(unit)
+    assert row.startswith(f"{running.incident_id},sev2,") and f",{arm}," in row and row.endswith(f"{unit},0,")
     file = running.home / "experiments" / "summary.toml"
     file.write_text(file.read_text(encoding="utf-8") + "horizon_weeks = 13\n", encoding="utf-8")
     refused = sitrep(running, "experiment", "status")
