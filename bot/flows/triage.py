@@ -30,6 +30,7 @@ from bot.flows.warm import WarmWorker, redact_and_rank, redact_value
 from bot.incidents import similar, topology
 from bot.incidents.book import Book, checked_of, incident_of
 from bot.incidents.culprits import past_culprits
+from bot.incidents.own_channel import DECLARED
 from bot.incidents.routing import Routing
 from bot.model import transcript
 from bot.store import Row
@@ -132,6 +133,10 @@ class Timeouts:
     permit: float = 0.5
 
 
+async def _as_linked(_: Incident, linked: str | None) -> str | None:
+    return linked
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
     """Everything a triage works with, built once."""
@@ -149,6 +154,8 @@ class Parts:
     """The feature-flag evaluation that goes into every triage's record; None where no experiment can run."""
     channel_id: Callable[[str], Awaitable[str]]
     """A channel's id for the name that the settings use; the name itself where Slack cannot be asked."""
+    own_channel: Callable[[Incident, str | None], Awaitable[str | None]] = _as_linked
+    """The incident's own channel, given what its source links to; None for the service's."""
     link_hosts: Sequence[str] = ()
     timeouts: Timeouts = Timeouts()
     shadow: bool = False
@@ -233,9 +240,13 @@ class TriageFlow:
         experiment, arm = await self._parts.assign(incident, row["unit_id"])
         shown = await shown_for(self._book, incident_id, n, experiment, arm)
         earlier = await self._book.triage_row(incident_id, 1) if n > 1 else None
-        name = self._parts.routing.channel(incident.severity, incident.service, row["own_channel"])
-        if earlier is not None and earlier["channel"] and not row["own_channel"]:
-            name = earlier["channel"]
+        if earlier is not None and earlier["channel"]:
+            name = earlier["channel"]  # where the card stands: it is filtered for the readers of that channel
+        else:
+            own = row["own_channel"]
+            if not self._parts.shadow and incident.source != DECLARED:
+                own = await self._parts.own_channel(incident, own)
+            name = self._parts.routing.channel(incident.severity, incident.service, own)
         channel = await self._parts.channel_id(name)
         now = self._parts.clock.now()
         received_at = to_time(row["received_at"]) if n == 1 else now

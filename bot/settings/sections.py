@@ -41,6 +41,15 @@ def _channel(name: str) -> str:
     return name
 
 
+def _channel_pattern(pattern: str | None) -> str | None:
+    if pattern is None:
+        return None
+    bare = pattern.removeprefix("#")
+    if not re.fullmatch(r"(?=.*\{(?:number|id)\})(?:[a-z0-9_-]|\{number\}|\{id\}){1,80}", bare):
+        raise ValueError(f"not a channel's name with {{number}} or {{id}}: {pattern!r}; write inc-{{number}}")
+    return bare
+
+
 Url = Annotated[str, AfterValidator(_http_url)]
 ChannelName = Annotated[str, AfterValidator(_channel)]
 Groups = Annotated[tuple[str, ...], BeforeValidator(lambda v: tuple(v) if isinstance(v, list) else v)]
@@ -92,6 +101,10 @@ class Match(Section):
 class SlackSection(Section):
     channel: ChannelName = "#incidents"
     shadow_channel: ChannelName | None = None
+    incident_channel: Annotated[str | None, AfterValidator(_channel_pattern)] = None
+    """The name of an incident's own channel: "inc-{number}"."""
+    incident_channel_topic: bool = False
+    """Whether a channel whose topic names the incident is its own."""
     blocks: Literal["auto", "classic"] = "auto"
     mode: Literal["socket", "http"] = "socket"
     public_channel_audience: Literal["workspace", "members"] = "workspace"

@@ -73,6 +73,7 @@ from bot.wiring.outside import (
     slack_of,
     traces_of,
 )
+from bot.wiring.own_channel import own_channel_of
 from bot.wiring.sources import pagerduty_of, sources_of, stored_alerts
 from bot.wiring.values import (
     access_of,
@@ -233,7 +234,7 @@ async def build(settings: Settings, stack: AsyncExitStack, *, checkpoint: Checkp
         ),
         repermit=lambda target: late["refresh"].repermit(target),
         note_text=lambda target: late["refresh"].note_text(target),
-        notes=pagerduty if file.pagerduty.fallback_note else None,
+        notes=pagerduty if file.pagerduty.fallback_note and file.mode == "live" else None,
         checkpoint=checkpoint,
     )  # fmt: skip
     routing = routing_of(settings)
@@ -262,6 +263,7 @@ async def build(settings: Settings, stack: AsyncExitStack, *, checkpoint: Checkp
             build_summarise(settings, gateway, routing, redactor, keys[0], experiments.arm_of), experiments.paused
         ),
         channel_id=channels.channel_id,
+        own_channel=own_channel_of(settings, channels),
         link_hosts=tuple(link_hosts(settings)),
         timeouts=Timeouts(
             collecting=file.timeouts.collecting_seconds, publish_wait=file.timeouts.publish_wait_seconds,

@@ -178,6 +178,10 @@ class SlackChecks:
         if found.get("is_member") is False:
             return Line(title, "failed", "the app is not in it", f"/invite @sitrep in {name}")
         kind = "private" if found.get("is_private") else "public"
+        if kind == "public" and self._settings.file.mode == "shadow":
+            return Line(
+                title, "warning", "public: a silent week is silent for its members alone", "make it a private channel"
+            )
         if found.get("is_ext_shared") or found.get("is_pending_ext_shared"):
             return Line(
                 title,

@@ -10,6 +10,12 @@ from integrations.reading import mapping, moment, objects, text, web_address, wh
 from integrations.records import IncidentFields, SignalKind
 
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_CHANNEL = r"([CG][A-Z0-9]{7,20})"
+_SLACK_LINKS = (
+    re.compile(rf"https://[a-z0-9-]+(?:\.enterprise)?\.slack\.com/archives/{_CHANNEL}/?\Z"),
+    re.compile(rf"https://app\.slack\.com/client/[TE][A-Z0-9]{{2,20}}/{_CHANNEL}/?\Z"),
+    re.compile(rf"slack://channel\?(?:team=[TE][A-Z0-9]{{2,20}}&)?id={_CHANNEL}\Z"),
+)
 STATUSES = ("triggered", "acknowledged", "resolved")
 
 EVENT_KINDS: dict[str, SignalKind] = {
@@ -116,10 +122,21 @@ def described(incident: Mapping[str, Any] | None) -> IncidentFields | None:
         urgency=said.get("urgency"),
         priority=said.get("priority"),
         teams=said.get("teams", ()),
+        own_channel=slack_channel(incident),
         created_at=said.get("triggered_at"),
         status=said.get("status"),
         acknowledged_at=said.get("acknowledged_at"),
     )
+
+
+def slack_channel(incident: Mapping[str, Any]) -> str | None:
+    """The Slack channel that the incident's conference bridge leads to, as its id; None where it leads elsewhere.
+
+    Sources: PagerDuty's `conference_bridge.conference_url`, Slack's links to channels.
+    """
+    url = text(mapping(incident.get("conference_bridge")).get("conference_url"), 300)
+    found = (pattern.match(url) for pattern in _SLACK_LINKS)
+    return next((one[1] for one in found if one is not None), None)
 
 
 def said_by(agent: Any) -> str | None:

@@ -45,6 +45,17 @@ class ChannelNames:
             raise Denied(SYSTEM, f"no channel {name!r} that the app can see: create it, or invite the app to it")
         return self._ids[wanted]
 
+    async def joined(self) -> list[tuple[str, str, str, str]]:
+        """Id, name, topic and purpose of every channel that the app is in, read anew. Raises what a call raises."""
+        params = {"types": "public_channel,private_channel", "exclude_archived": "true"}
+        found = []
+        async for page in self._web.pages("users.conversations", "channels", params, limit=900):
+            for one in page:
+                channel_id, name = (one.get("id"), one.get("name")) if isinstance(one, Mapping) else (None, None)
+                if isinstance(channel_id, str) and isinstance(name, str) and _ID.match(channel_id):
+                    found.append((channel_id, name, _said(one.get("topic")), _said(one.get("purpose"))))
+        return found
+
     async def close(self) -> None:
         """Ends what is still being read."""
         if self._reading is not None:
@@ -69,6 +80,12 @@ class ChannelNames:
                 name, channel_id = channel.get("name"), channel.get("id")
                 if isinstance(name, str) and isinstance(channel_id, str) and name and _ID.match(channel_id):
                     self._ids[name.lower()] = channel_id
+
+
+def _said(value: Any) -> str:
+    """A topic or purpose, which Slack wraps in an object."""
+    told = value.get("value") if isinstance(value, Mapping) else None
+    return told[:1000] if isinstance(told, str) else ""
 
 
 def _heard(task: asyncio.Task[None]) -> None:

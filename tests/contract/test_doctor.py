@@ -215,6 +215,15 @@ async def test_in_http_mode_the_signing_secret_is_needed_instead_of_the_app_toke
     assert "Slack app token" not in lines
 
 
+async def test_a_shadow_channel_that_everybody_may_read_is_a_warning(found, monkeypatch):
+    more = 'mode = "shadow"\n[slack]\nshadow_channel = "#incidents"\n'
+    monkeypatch.setattr(f"{__name__}.TOML", TOML.replace("[slack]\n", more))
+    world = World()
+    assert (await found(world))["channel #incidents"].status == "ok"
+    world.channel = {"id": "C0INCIDENTS", "is_member": True, "is_private": False}
+    assert (await found(world))["channel #incidents"].status == "warning"
+
+
 # --- this machine -----------------------------------------------------------------------------------------------------
 
 

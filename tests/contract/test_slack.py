@@ -513,6 +513,19 @@ async def test_a_name_that_cannot_be_resolved_is_kept_and_a_strict_question_says
     assert await ChannelNames(down).channel_id("#payments") == "#payments"
 
 
+async def test_the_channels_of_the_app_come_with_topic_and_purpose_whatever_shape_those_have(connect: Any) -> None:
+    channels = [
+        {"id": "C0INC0001", "name": "inc-1", "topic": {"value": "about P1"}, "purpose": {"value": "x" * 5000}},
+        {"id": "C0INC0002", "name": "inc-2", "topic": "no object", "purpose": None},
+        {"id": 3, "name": "no id"},
+        "no channel",
+    ]
+    web, served = await connect(by_method(users_conversations=ok(channels=channels)))
+    joined = await ChannelNames(web).joined()
+    assert joined == [("C0INC0001", "inc-1", "about P1", "x" * 1000), ("C0INC0002", "inc-2", "", "")]
+    assert "exclude_archived=true" in served.asked[0].target
+
+
 async def test_a_name_is_not_waited_for_and_is_known_the_next_time(connect: Any) -> None:
     slow = asyncio.Event()
 
