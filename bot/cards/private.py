@@ -19,6 +19,7 @@ from bot.types import Claim
 
 MAX_SECTIONS = 40
 MAX_TEXT = 2900
+DOES_NOT_SAY = "The evidence of this incident does not say."
 NO_MESSAGES = "Sitrep reads no messages of this channel, so it cannot say what was tried beyond that."
 
 
@@ -36,6 +37,26 @@ class CatchUp:
 
     state: CardState
     happened: Sequence[Happened] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """An item that matches the words of a question."""
+
+    mark: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """What became of a question. `claims` come from a model and passed every check; with `why` no model answered, for
+    that reason, and `found` is what matches the question's words. Neither: the evidence does not say."""
+
+    state: CardState
+    question: str
+    claims: tuple[Claim, ...] = ()
+    found: tuple[Found, ...] = ()
+    searched: str = ""
+    why: str = ""
 
 
 def drawn(lines: Iterable[Line], state: CardState, form: Form, footer: Line = ()) -> RenderedPart:
@@ -57,6 +78,8 @@ def drawn(lines: Iterable[Line], state: CardState, form: Form, footer: Line = ()
     if paragraph:
         blocks.append({"type": "section", "text": mrkdwn_object(paragraph)})
     if footer:
+        if used + units(plain(footer)) + 1 <= MAX_TEXT:
+            told.append(plain(footer))
         blocks += context_block(footer, policy, began, times=times)  # type: ignore[arg-type]
     return RenderedPart("\n".join(told) or "–", blocks[:MAX_SECTIONS])
 
@@ -186,3 +209,28 @@ def _open(state: CardState) -> Line:
 
 def _cause_is_known(state: CardState) -> bool:
     return state.confirmed is not None or state.cause_said is not None
+
+
+def answer(told: Answered, form: Form) -> RenderedPart:
+    """At most four sentences with their marks, or that the evidence does not say, or the items that match."""
+    state = told.state
+    asked: Line = (Run(f"“{told.question}”", "text", limit=420),)
+    searched = f"Searched {told.searched}." if told.searched else "There was nothing to search."
+    footer: Line = (text(f"{searched} Only you see this answer.", 300),)
+    if told.claims:
+        lines = [asked, *(phrases.cited(state, claim.text, claim.evidence) for claim in told.claims[:4])]
+        return drawn(lines, state, form, (*footer, text(" A model wrote it; every sentence was checked.")))
+    if not told.why:
+        return drawn([asked, (text(DOES_NOT_SAY),)], state, form, footer)
+    reason = (text(f"No model answered ({told.why.strip().rstrip('.')}). ", 300),)
+    items = [item for one in told.found if (item := state.item(one.mark)) is not None]
+    if not items:
+        return drawn([asked, (*reason, text("No item of this incident holds words of your question."))], state, form,
+                     footer)  # fmt: skip
+    listed: list[Line] = [
+        (Run(item.mark, "mark", url=item.url, limit=8), GAP,
+         text(f"{item.kind.replace('_', ' ')}, {item.source}: ", 80), text(f"{item.title}, ", 200),
+         phrases.moment(item.observed_at))
+        for item in items
+    ]  # fmt: skip
+    return drawn([asked, (*reason, text("These items hold words of your question:")), *listed], state, form, footer)

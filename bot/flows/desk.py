@@ -6,6 +6,7 @@ person may not see does not exist for them: both are NotPermitted.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,12 +19,15 @@ from bot.incidents.book import incident_of
 from bot.store import Row
 from bot.trust.admins import Action, Admins
 from bot.trust.principals import Principal
-from integrations.errors import IntegrationError
+from integrations.errors import Denied, IntegrationError, Refused
 from integrations.records import Incident
 
 Vote = Literal["helpful", "not_helpful"]
-Acknowledged = Literal["acknowledged", "already", "not_mapped", "not_supported"]
-"""`not_mapped`: the incident source knows nobody by this person's e-mail; `not_supported`: it takes none from us."""
+Done = Literal["not_mapped", "not_supported", "refused", "unavailable"]
+"""`not_mapped`: the incident source knows nobody by this person's verified e-mail; `not_supported`: it takes none from
+us; `refused`: it lets us, or this person, not do that; `unavailable`: it did not answer."""
+Acknowledged = Literal["acknowledged", "already"] | Done
+Noted = Literal["noted"] | Done
 MAX_LISTED = 100
 _NO_ADMINS = Admins()
 
@@ -63,6 +67,10 @@ class Acknowledger(Protocol):
     """The incident source, where it takes an acknowledgement from us."""
 
     async def acknowledge(self, incident_id: str, email: str) -> None: ...
+
+    async def add_note(self, incident_id: str, text: str, email: str | None = None) -> str: ...
+
+    async def find_note(self, incident_id: str, mark: str) -> str | None: ...
 
 
 class Switch(Protocol):
@@ -128,6 +136,11 @@ class IncidentDesk:
                 lines.append(_line(incident, row))
         return lines[:MAX_LISTED]
 
+    async def line_for(self, user_id: str, incident_id: str) -> IncidentLine | None:
+        """One incident, open or not, if this person may see it."""
+        found = await self._lines(await self._entitled.principal(user_id), "id = :x", {"x": incident_id})
+        return found[0] if found else None
+
     async def status_for(self, user_id: str) -> DeskStatus:
         principal = await self._entitled.principal(user_id)
         lines = await self._lines(principal, "status != 'resolved'", {})
@@ -178,17 +191,61 @@ class IncidentDesk:
             return "not_supported"
         if incident.status != "triggered":
             return "already"
-        rows = await self._book.store.query(
-            "SELECT email FROM people WHERE workspace_id = :w AND id = :i", {"w": self._book.workspace_id, "i": by}
-        )
-        if not rows or not rows[0]["email"]:
+        email = await self._email(by)
+        if email is None:
             return "not_mapped"
         try:
-            await self._acknowledger.acknowledge(incident_id, rows[0]["email"])
-        except IntegrationError:
-            return "not_mapped"
+            await self._acknowledger.acknowledge(incident_id, email)
+        except IntegrationError as failed:
+            return _why_not(failed)
         await self._book.audit(self._parts.clock.now(), by, "acknowledge", incident_id, {})
         return "acknowledged"
+
+    async def add_note(self, incident_id: str, by: str, text: str, request_id: str) -> Noted:
+        """A note in the incident source, as the person with this e-mail; the same request again is the same note."""
+        incident = await self._entitled.seen(incident_id, by)
+        if self._acknowledger is None or incident.source != "pagerduty":
+            return "not_supported"
+        email = await self._email(by)
+        if email is None:
+            return "not_mapped"
+        mark = f"sitrep:{hashlib.sha256(request_id.encode()).hexdigest()[:16]}"
+        try:
+            if await self._acknowledger.find_note(incident_id, mark) is None:
+                await self._acknowledger.add_note(incident_id, f"{text}\n[{mark}]", email)
+        except IntegrationError as failed:
+            return _why_not(failed)
+        await self._book.audit(self._parts.clock.now(), by, "note", incident_id, {"characters": len(text)})
+        return "noted"
+
+    async def _email(self, person_id: str) -> str | None:
+        """The verified address of somebody who is active now; who only the directory of yesterday knows has none."""
+        if (await self._entitled.principal(person_id)).unknown:
+            return None
+        rows = await self._book.store.query(
+            "SELECT email FROM people WHERE workspace_id = :w AND id = :i AND active = 1",
+            {"w": self._book.workspace_id, "i": person_id},
+        )
+        return str(rows[0]["email"]) if rows and rows[0]["email"] else None
+
+    async def incident_of_thread(self, user_id: str, channel_id: str, thread_ts: str) -> str | None:
+        """The incident whose card this thread hangs under, if this person may see it."""
+        rows = await self._book.store.query(
+            "SELECT target FROM posts WHERE workspace_id = :w AND channel = :c AND ts = :t AND part = 'card'"
+            " AND kind = 'card'",
+            {"w": self._book.workspace_id, "c": channel_id, "t": thread_ts},
+        )
+        incident_id = str(rows[0]["target"]).partition(":")[2] if rows else ""
+        incident = await self._book.incident(incident_id) if incident_id else None
+        principal = await self._entitled.principal(user_id)
+        return incident_id if incident is not None and await self._views.may_see(incident, principal) else None
+
+
+def _why_not(failed: IntegrationError) -> Done:
+    """PagerDuty answers 400 to a login that it does not know (developer.pagerduty.com: "Requester User Not Found")."""
+    if isinstance(failed, Refused):
+        return "not_mapped"
+    return "refused" if isinstance(failed, Denied) else "unavailable"
 
 
 def _line(incident: Incident, row: Row) -> IncidentLine:

@@ -41,9 +41,13 @@ class Entitled:
     async def principal(self, person_id: str) -> Principal:
         return await self._principals.principal(person_id)
 
-    async def audience(self, person_id: str) -> Audience:
+    async def reader(self, person_id: str, incident: Incident) -> Principal:
+        """This person, with the incident's own channel where it was said there and they read it."""
+        return await self.views.placed(incident, await self._principals.principal(person_id))
+
+    async def audience(self, person_id: str, incident: Incident) -> Audience:
         """This one reader. Raises NotPermitted for somebody whom the directory cannot place."""
-        found = audience_of_person(await self._principals.principal(person_id), self.parts.clock.now())
+        found = audience_of_person(await self.reader(person_id, incident), self.parts.clock.now())
         if isinstance(found, AudienceUnknown):
             raise NotPermitted(found.reason)
         return found
@@ -68,7 +72,10 @@ class Entitled:
         if found is None:
             return []
         readers = {item.mark: item.readers for item in found[0].evidence}
-        audience = audience_of_person(await self._principals.principal(person_id), self.parts.clock.now())
+        incident = await self.book.incident(incident_id)
+        if incident is None:
+            return []
+        audience = audience_of_person(await self.reader(person_id, incident), self.parts.clock.now())
         if isinstance(audience, AudienceUnknown):
             return []
         return [

@@ -141,7 +141,7 @@ class Labels:
         suspects = [suspect for _, suspect in await self._entitled.suspects(incident_id, by)]
         state = await self._entitled.standing(incident_id)
         found = await self._book.ranked(incident_id)
-        audience = await self._entitled.audience(by)
+        audience = await self._entitled.audience(by, incident)
         services = [incident.service, *(suspect.service for suspect in suspects)]
         if found is not None and may_all_read(audience, found[0].basis):
             services += [one.service for one in found[0].services]

@@ -12,6 +12,7 @@ from bot.cards.private import CatchUp, Happened, said_by_people
 from bot.cards.state import CardState
 from bot.errors import NotPermitted
 from bot.flows.entitled import Entitled
+from bot.incidents.similar import Similar, similar_incidents
 from bot.store.values import to_time
 from bot.trust.audience import Audience, AudienceUnknown, may_all_read
 from bot.trust.explain import Rules, explain, explain_audience
@@ -56,7 +57,8 @@ class Reading:
     def __init__(
         self, entitled: Entitled, channels: ChannelReaders, rules: Rules, search: Search | None = None
     ) -> None:
-        """`rules` say where each any-of set of readers is written; without `search` nothing is ever similar."""
+        """`rules` say where each any-of set of readers is written; `search` finds similar incidents,
+        by default in the store."""
         self._entitled = entitled
         self._book = entitled.book
         self._channels = channels
@@ -114,7 +116,8 @@ class Reading:
     async def why(self, user_id: str, incident_id: str, mark: str) -> tuple[str, ...]:
         """Which rule lets this person, and the channel, read an item. Only for who may read it: raises NotPermitted."""
         incident = await self._entitled.seen(incident_id, user_id)
-        audience, principal = await self._entitled.audience(user_id), await self._entitled.principal(user_id)
+        audience = await self._entitled.audience(user_id, incident)
+        principal = await self._entitled.reader(user_id, incident)
         rows = await self._book.store.query(
             "SELECT readers, title, source FROM evidence WHERE workspace_id = :w AND incident_id = :i AND mark = :m",
             {"w": self._book.workspace_id, "i": incident_id, "m": mark},
@@ -133,8 +136,11 @@ class Reading:
     async def similar(self, user_id: str, incident_id: str) -> Sequence[SimilarIncident]:
         """Earlier incidents that are alike, of those that this person may see."""
         incident = await self._entitled.seen(incident_id, user_id)
-        audience = await self._entitled.audience(user_id)
-        return await self._search(incident, audience) if self._search is not None else ()
+        audience = await self._entitled.audience(user_id, incident)
+        if self._search is not None:
+            return await self._search(incident, audience)
+        readers = self._entitled.parts.collector.alert_readers
+        return [_similar(one) for one in await similar_incidents(self._book.store, incident, audience, readers)]
 
     async def ranked_for(self, user_id: str, incident_id: str) -> Ranked:
         """What was ranked, as this one person may read it. Raises NotTriaged."""
@@ -143,3 +149,11 @@ class Reading:
         if found is None:
             raise NotTriaged(f"{incident_id} has not been looked at yet")
         return found
+
+
+def _similar(found: Similar) -> SimilarIncident:
+    incident = found.incident
+    return SimilarIncident(
+        incident.id, incident.number, incident.title, incident.url, incident.triggered_at, found.reasons,
+        found.resolved_by,
+    )  # fmt: skip

@@ -91,6 +91,15 @@ class RequestBook:
 
         return [self._request(row) for row in await self._store.transaction(work)]
 
+    async def context_of(self, by: str, thread_ts: str) -> str:
+        """The channel that this person came from when they opened the assistant in this thread; "" for none."""
+        rows = await self._store.query(
+            "SELECT value FROM requests WHERE workspace_id = :w AND kind = 'assistant' AND by = :by AND thread_ts = :t"
+            " ORDER BY received_at DESC LIMIT 1",
+            {"w": self._workspace_id, "by": by, "t": thread_ts},
+        )
+        return str(rows[0]["value"]) if rows else ""
+
     async def lately(self, kind: str, within: timedelta) -> list[str]:
         """Who sent requests of this kind within that time, each once."""
         rows = await self._store.query(

@@ -52,7 +52,7 @@ class Views:
 
     async def may_see(self, incident: Incident, principal: Principal) -> bool:
         """Whether this person may read the incident itself."""
-        audience = audience_of_person(await self._placed(incident, principal), self._parts.clock.now())
+        audience = audience_of_person(await self.placed(incident, principal), self._parts.clock.now())
         return not isinstance(audience, AudienceUnknown) and may_all_read(
             audience, self._parts.collector.alert_readers(incident)
         )
@@ -60,13 +60,13 @@ class Views:
     async def _entitled(self, incident_id: str, principal: Principal) -> tuple[Incident, Audience]:
         incident = await self._parts.book.incident(incident_id)
         if incident is not None:
-            principal = await self._placed(incident, principal)
+            principal = await self.placed(incident, principal)
         audience = audience_of_person(principal, self._parts.clock.now())
         if incident is None or isinstance(audience, AudienceUnknown) or not await self.may_see(incident, principal):
             raise NotPermitted(f"no incident {incident_id!r} that you may see")
         return incident, audience
 
-    async def _placed(self, incident: Incident, principal: Principal) -> Principal:
+    async def placed(self, incident: Incident, principal: Principal) -> Principal:
         """What was said in a channel is for whoever reads that channel."""
         if not said_in_slack(incident.source) or incident.channel is None:
             return principal

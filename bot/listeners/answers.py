@@ -11,7 +11,7 @@ from bot.cards import words
 from bot.cards.render import Form, RenderedPart, render
 from bot.cards.state import CardState
 from bot.flows.reading import SimilarIncident
-from bot.listeners.desk import Acknowledged, DeskStatus, IncidentLine, Vote
+from bot.listeners.desk import Acknowledged, DeskStatus, IncidentLine, Noted, Published, Vote
 from bot.trust.neutralise import LinkPolicy, mrkdwn, mrkdwn_code, mrkdwn_link, mrkdwn_object, plain_text
 from integrations.ports import Answer
 from integrations.records import Incident
@@ -207,11 +207,28 @@ def channel_in_words(channel: str) -> str:
     return f"in <#{channel}>" if _CHANNEL.match(channel) else f"in {mrkdwn(channel, 80)}"
 
 
+ASK_WHAT = "Write your question: `/sitrep ask what changed before it?`, or mention the app in the incident's channel."
+REPORT_NOT_YOURS = "The weekly report is for those who read its channel."
+NOTED: Mapping[Noted, str] = {
+    "noted": "The note is in PagerDuty, under your name.",
+    "not_mapped": "PagerDuty knows nobody by your verified e-mail address, so nothing was done. Do it there.",
+    "not_supported": "The incident source takes nothing from here. Do it there.",
+    "refused": "PagerDuty does not let you do that from here; nothing was done. Do it there.",
+    "unavailable": "PagerDuty did not answer; it may not have been done. Look there, or try again in a minute.",
+}
+PUBLISHED: Mapping[Published, str] = {
+    "published": "Published in the incident's channel.",
+    "narrower": "Somebody came to that channel who may read less than the draft was made of, so nothing was posted. "
+    "Open the draft again: it is made for the readers of now.",
+    "nowhere": "The incident has no channel, so nothing was posted.",
+}
 ACKNOWLEDGED: Mapping[Acknowledged, str] = {
     "acknowledged": "Acknowledged. The card follows.",
     "already": "It was acknowledged before.",
-    "not_mapped": "The incident source knows nobody by your e-mail address, so it was not acknowledged. Do it there.",
-    "not_supported": "The incident source takes no acknowledgement from here. Do it there.",
+    "not_mapped": NOTED["not_mapped"],
+    "not_supported": NOTED["not_supported"],
+    "refused": NOTED["refused"],
+    "unavailable": NOTED["unavailable"],
 }
 
 

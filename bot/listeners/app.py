@@ -14,6 +14,8 @@ import logging
 import re
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 from slack_bolt.async_app import AsyncApp
@@ -22,9 +24,10 @@ from slack_sdk.web.async_client import AsyncWebClient
 from bot.cards.render import Form
 from bot.clock import Clock
 from bot.errors import NotPermitted
+from bot.flows.home import HomeTold
 from bot.flows.reading import NotTriaged
 from bot.flows.requests import MAX_ATTEMPTS, Request
-from bot.listeners import answers, doing, modals
+from bot.listeners import answers, doing, home, modals, talking
 from bot.listeners.asked import Asked
 from bot.listeners.desk import Desks, ReaderEvents
 from bot.listeners.submissions import Form as SubmittedForm
@@ -38,6 +41,9 @@ SLOW_SECONDS = 4.0
 """After this a person is told that the answer is on its way."""
 MAX_ID = 200
 COMMAND = "/sitrep"
+_TAKEN = "sitrep_taken"
+_NAMED = re.compile(r"\b(?=[A-Z0-9]*\d)[A-Z][A-Z0-9]{4,40}\b")
+"""An incident's id in a message."""
 OURS = re.compile(r"sitrep\.")
 """Our action ids begin so."""
 Ack = Callable[..., Awaitable[Any]]
@@ -51,6 +57,12 @@ CHANNEL_EVENTS = (
 CONVERSIONS = ("channel_convert_to_private", "channel_convert_to_public")
 """Subtypes of a message, which is how Slack tells that a channel changed its kind."""
 GROUP_EVENTS = ("subteam_created", "subteam_updated", "subteam_members_changed")
+ASSISTANT_EVENTS = ("assistant_thread_started", "assistant_thread_context_changed")
+TRIAGE_MESSAGE = "sitrep.triage_message"
+"""The message shortcut."""
+HOME_AGAIN_SECONDS = 60.0
+HOME_LOOKED_AT = timedelta(hours=8)
+"""A Home tab is kept up to date for this long after somebody opened it."""
 PERSON_EVENTS = ("user_change", "team_join")
 
 
@@ -91,6 +103,11 @@ class Listeners:
             app.event(name)(self.groups_changed)
         for name in PERSON_EVENTS:
             app.event(name)(self.person_changed)
+        app.middleware(self.stored_first)
+        for name in ("app_mention", "app_home_opened", *ASSISTANT_EVENTS):
+            app.event(name)(self.told)
+        app.event("message")(self.told)
+        app.shortcut(TRIAGE_MESSAGE)(self.triage_message)
         app.error(self.broken)
         return app
 
@@ -102,13 +119,40 @@ class Listeners:
         return len(left)
 
     async def run(self) -> None:
-        """What an earlier process left, then nothing more by itself."""
+        """What an earlier process left; then Home tabs, for ever."""
         try:
             if left := await self.resume():
                 log.info("answered %d requests that an earlier process had taken", left)
         except Exception as failed:  # noqa: BLE001 - a loop: new requests must be taken whatever was left behind
             log.error("answering what was left failed with %s", type(failed).__name__)
-        await asyncio.Event().wait()
+        shown: dict[str, str] = {}
+        while True:
+            await self._clock.sleep(HOME_AGAIN_SECONDS)
+            try:
+                await self.refresh_homes(shown)
+            except Exception as failed:  # noqa: BLE001 - a loop that must not end; the next round tries again
+                log.error("refreshing Home tabs failed with %s", type(failed).__name__)
+
+    async def refresh_homes(self, shown: dict[str, str]) -> int:
+        """Publish the Home tabs of those who opened theirs lately, where something changed. Returns how many did.
+
+        `shown` is what was published, by person: a digest.
+        """
+        published = 0
+        for person_id in await self._desks.requests.lately(talking.HOME, HOME_LOOKED_AT):
+            told = await self._desks.home.home(person_id)
+            digest = hashlib.sha256(repr(replace(told, at=None)).encode()).hexdigest()  # type: ignore[arg-type]
+            if shown.get(person_id) != digest:
+                await self._home(person_id, told)
+                shown[person_id] = digest
+                published += 1
+        return published
+
+    async def _home(self, person_id: str, told: HomeTold | None = None) -> None:
+        try:
+            await self._desks.screens.publish_home(person_id, home.view(told or await self._desks.home.home(person_id)))
+        except IntegrationError as failed:
+            log.warning("a Home tab could not be shown: %s", failed.message)
 
     async def close(self) -> None:
         """Waits for what was acknowledged and is not answered yet, at most a moment; the rest is for the next start."""
@@ -155,6 +199,63 @@ class Listeners:
         )  # fmt: skip
         await self._take(ack, request, _text(body.get("trigger_id")))
 
+    async def triage_message(self, ack: Ack, shortcut: Body) -> None:
+        """ "Triage this": the incident that the message names, else the channel's."""
+        message, place = shortcut.get("message") or {}, _place(shortcut)
+        named = _NAMED.search(str(message.get("text", ""))[:2000])
+        request = Request(
+            id=_id(shortcut.get("trigger_id")), kind=doing.COMMAND, by=place.user, channel=place.channel,
+            received_at=self._clock.now(), words=f"triage {named.group() if named else ''}".strip(),
+            response_url=place.response_url,
+        )  # fmt: skip
+        await self._take(ack, request, _text(shortcut.get("trigger_id")))
+
+    async def stored_first(self, body: Body, context: dict[str, Any], next_: Callable[[], Awaitable[Any]]) -> None:
+        """Bolt acknowledges an event before its listener runs; so what is said to the app is stored here."""
+        event = body.get("event")
+        if body.get("type") == "event_callback" and isinstance(event, Mapping):
+            request = self._said(event, _text(body.get("event_id")))
+            if request is not None:
+                stored = asyncio.ensure_future(self._desks.requests.accept(request))
+                await asyncio.wait({stored}, timeout=ACK_SECONDS)
+                context[_TAKEN] = (stored, request)
+        await next_()
+
+    async def told(self, context: Mapping[str, Any]) -> None:
+        """A mention, a direct message, the assistant's panel or the Home tab: it was stored before."""
+        taken = context.get(_TAKEN)
+        if taken is not None:
+            task = asyncio.ensure_future(self._do(*taken))
+            self._working.add(task)
+            task.add_done_callback(self._working.discard)
+            await task
+
+    def _said(self, event: Body, event_id: str | None) -> Request | None:
+        """The event as a request; None for what is not for us: other events, bots, edits, ourselves."""
+        kind, by, channel = str(event.get("type", "")), _text(event.get("user")), _text(event.get("channel"))
+        thread, words, value = _text(event.get("thread_ts")), _text(event.get("text")) or "", ""
+        if event.get("bot_id") or event.get("subtype"):
+            return None
+        if kind in ASSISTANT_EVENTS:
+            opened = event.get("assistant_thread") or {}
+            by, channel, thread = (_text(opened.get(name)) for name in ("user_id", "channel_id", "thread_ts"))
+            kind, words = talking.ASSISTANT, ""
+            value = _text((opened.get("context") or {}).get("channel_id")) or ""
+        elif kind == "app_home_opened" and event.get("tab", "home") == "home":
+            kind, channel, words = talking.HOME, "", ""
+        elif kind == "app_mention" and channel is not None and not channel.startswith("D"):
+            kind = talking.MENTION
+        elif kind == "message" and event.get("channel_type") == "im":
+            kind, thread = talking.DIRECT, thread or _text(event.get("ts"))
+        else:
+            return None
+        if by is None or channel is None:
+            return None
+        return Request(
+            id=_id(event_id), kind=kind, by=by, channel=channel, received_at=self._clock.now(),
+            words=self._redact(words[:1000]), value=value[:200], thread_ts=thread,
+        )  # fmt: skip
+
     # --- doing it -------------------------------------------------------------------------------------------------
 
     async def _take(self, ack: Ack, request: Request, trigger_id: str | None) -> None:
@@ -167,7 +268,7 @@ class Listeners:
         task.add_done_callback(self._working.discard)
         await task
 
-    async def _do(self, stored: asyncio.Future[bool], request: Request, trigger_id: str | None) -> None:
+    async def _do(self, stored: asyncio.Future[bool], request: Request, trigger_id: str | None = None) -> None:
         try:
             new = await stored
         except Exception as failed:  # noqa: BLE001 - a door: it was acknowledged, so the person is told
@@ -189,6 +290,8 @@ class Listeners:
             answer = await work
         if answer is not None:
             await self._show(request, answer)
+        if request.kind.startswith(doing.CLICK) and not request.channel:
+            await self._home(request.by)  # a button of the Home tab: it shows what became of it
         await self._desks.requests.end(request.id)
 
     async def _answered(self, request: Request, trigger_id: str | None) -> Answer | None:
@@ -210,6 +313,9 @@ class Listeners:
     async def _show(self, request: Request, answer: Answer) -> None:
         place = Place(request.channel, request.by, request.response_url, request.thread_ts)
         try:
+            if request.response_url is None and request.channel[:1] in ("", "D"):
+                await self._desks.screens.say_in_direct(request.channel or request.by, request.thread_ts, answer)
+                return
             await self._replies.to_person(place, answer)
         except (Denied, Refused):
             await self._show_in_direct(request.by, answer)  # the app is not in that channel, or the answer has none

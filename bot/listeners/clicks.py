@@ -73,6 +73,27 @@ async def catch_up(asked: Asked, value: ActionValue) -> Answer:
     return answers.of(private.catch_up(told, asked.form))
 
 
+async def ask(asked: Asked, value: ActionValue) -> Answer | None:
+    """The form for a question; whoever may not see the incident gets none."""
+    await asked.desks.reading.card(asked.user, value.incident_id)
+    opened = await open_form(asked, modals.ask_form(value, asked.request.channel))
+    return _instead(opened, answers.ASK_WHAT)
+
+
+async def note(asked: Asked, value: ActionValue) -> Answer | None:
+    """The form for a note in PagerDuty, which is also what is to be confirmed."""
+    await asked.desks.reading.card(asked.user, value.incident_id)
+    opened = await open_form(asked, modals.note_form(value, asked.request.channel))
+    return _instead(opened, answers.FORM_NOT_HERE)
+
+
+async def draft(asked: Asked, value: ActionValue) -> Answer | None:
+    """The draft of a report, to edit and publish."""
+    made = await asked.desks.drafts.draft(asked.user, value.incident_id)
+    opened = await open_form(asked, modals.draft_form(made.text, value, asked.request.channel, made.made_of))
+    return _instead(opened, answers.FORM_NOT_HERE)
+
+
 def _instead(opened: Opened, not_here: str) -> Answer | None:
     if opened == "opened":
         return None
@@ -91,6 +112,9 @@ CLICKS: Mapping[str, Click] = {
     actions.OWN_VIEW: own_view,
     actions.LABEL: label,
     actions.CATCH_UP: catch_up,
+    actions.ASK: ask,
+    actions.NOTE: note,
+    actions.DRAFT: draft,
 }
 
 

@@ -12,28 +12,39 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from bot.cards.private import CatchUp
+from bot.cards.private import Answered, CatchUp
+from bot.cards.render import Form
 from bot.cards.state import CardState
-from bot.flows.desk import Acknowledged, DeskStatus, IncidentLine
+from bot.flows.desk import Acknowledged, DeskStatus, Done, IncidentLine, Noted
+from bot.flows.drafts import Draft, Published
+from bot.flows.home import HomeTold
 from bot.flows.labels import CAUSES, Label, LabelChoices, Vote
 from bot.flows.life import Declared, Outcome, Said
 from bot.flows.reading import SimilarIncident
 from bot.flows.requests import Request
-from integrations.ports import Screens
+from integrations.ports import Answer, Screens
 from integrations.records import Incident, Person
 
 __all__ = [
-    "CAUSES", "Acknowledged",
+    "CAUSES",
+    "Acknowledged",
+    "Asking",
     "Desk",
     "DeskStatus",
     "Desks",
+    "Done",
+    "Drafts",
     "Groups",
+    "HomeSource",
     "IncidentLine",
     "Label",
     "LabelChoices",
     "Labelling",
+    "Noted",
+    "Published",
     "ReaderEvents",
     "Readings",
+    "Reports",
     "Requests",
     "Vote",
 ]  # fmt: skip
@@ -64,6 +75,14 @@ class Desk(Protocol):
 
     async def acknowledge(self, incident_id: str, by: str) -> Acknowledged:
         """Acknowledges at the incident source, as the mapped person."""
+        ...
+
+    async def add_note(self, incident_id: str, by: str, text: str, request_id: str) -> Noted:
+        """A note at the incident source, as the mapped person; the same request again is the same note."""
+        ...
+
+    async def incident_of_thread(self, user_id: str, channel_id: str, thread_ts: str) -> str | None:
+        """The incident whose card this thread hangs under; None also where this person may not see it."""
         ...
 
     async def own_view(self, user_id: str, incident_id: str) -> CardState:
@@ -129,6 +148,34 @@ class Readings(Protocol):
     async def similar(self, user_id: str, incident_id: str) -> Sequence[SimilarIncident]: ...
 
 
+class Asking(Protocol):
+    """Questions about one incident."""
+
+    async def ask(self, user_id: str, incident_id: str, question: str, request_id: str) -> Answered:
+        """For this person alone. Raises NotTriaged."""
+        ...
+
+
+class Drafts(Protocol):
+    """The post-incident draft."""
+
+    async def draft(self, user_id: str, incident_id: str) -> Draft: ...
+
+    async def publish(self, user_id: str, incident_id: str, text: str, made_of: str) -> Published: ...
+
+
+class Reports(Protocol):
+    """The weekly report for one person."""
+
+    async def weekly(self, user_id: str, week: str, form: Form) -> Answer:
+        """This week so far, or the one that is named. NotPermitted for who does not read the report's channel."""
+        ...
+
+
+class HomeSource(Protocol):
+    async def home(self, user_id: str) -> HomeTold: ...
+
+
 class Groups(Protocol):
     """Which incidents share a card. Raises OnlyAdmins for who may not change it."""
 
@@ -178,6 +225,10 @@ class Requests(Protocol):
         """What an earlier process left without an answer."""
         ...
 
+    async def context_of(self, by: str, thread_ts: str) -> str:
+        """The channel that this person came from when they opened the assistant in this thread; "" for none."""
+        ...
+
     async def lately(self, kind: str, within: timedelta) -> list[str]: ...
 
 
@@ -191,4 +242,8 @@ class Desks:
     labels: Labelling
     reading: Readings
     grouping: Groups
+    asking: Asking
+    drafts: Drafts
+    reports: Reports
+    home: HomeSource
     screens: Screens

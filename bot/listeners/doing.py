@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from bot.errors import NotPermitted
-from bot.listeners import answers
-from bot.listeners.asked import Asked
+from bot.listeners import answers, talking
+from bot.listeners.asked import Asked, Typed
 from bot.listeners.clicks import clicked
 from bot.listeners.commands import BY_NAME, help_for, parse
 from bot.listeners.finding import about, picked
@@ -26,6 +26,16 @@ async def answer_to(asked: Asked) -> Answer | None:
         return await clicked(asked, name)
     if kind == FORM:
         return await submitted(asked, name)
+    if kind == talking.MENTION:
+        return await talking.mentioned(asked)
+    if kind == talking.DIRECT:
+        return await talking.direct(asked)
+    if kind == talking.ASSISTANT:
+        await talking.assistant_started(asked)
+        return None
+    if kind == talking.HOME:
+        await talking.show_home(asked)
+        return None
     return answers.said(answers.NOT_OURS)
 
 
@@ -47,6 +57,8 @@ async def _picked(asked: Asked) -> Answer | None:
     """A choice in a menu runs the command that showed the menu; `words` of the request names that one."""
     before = await asked.desks.requests.find(asked.request.words, asked.user)
     typed = parse(before.words) if before is not None else None
+    if before is not None and before.kind in (talking.MENTION, talking.DIRECT):
+        typed = Typed("ask", talking.without_mentions(before.words))
     command = BY_NAME.get(typed.name) if typed is not None else None
     if typed is None or command is None:
         return answers.said(answers.MENU_TOO_OLD)

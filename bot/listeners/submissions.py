@@ -10,6 +10,7 @@ from typing import Any
 from bot.cards.actions import ActionValue
 from bot.listeners import answers, modals
 from bot.listeners.asked import Asked
+from bot.listeners.commands.asking import answer
 from integrations.ports import Answer
 
 
@@ -37,9 +38,8 @@ class Form:
 async def submitted(asked: Asked, callback_id: str) -> Answer | None:
     """The form's work."""
     form = Form.decode(asked.request.value)
-    if form is not None and callback_id == modals.LABEL:
-        return await _label(asked, form)
-    return answers.said(answers.NOT_OURS)
+    work = _FORMS.get(callback_id)
+    return answers.said(answers.NOT_OURS) if form is None or work is None else await work(asked, form)
 
 
 async def _label(asked: Asked, form: Form) -> Answer:
@@ -47,3 +47,22 @@ async def _label(asked: Asked, form: Form) -> Answer:
     choices = await labels.choices(about.incident_id, asked.user)
     given = modals.label_of(form.fields, choices.services)
     return answers.labelled(await labels.label(about.incident_id, asked.user, about.version, given))
+
+
+async def _ask(asked: Asked, form: Form) -> Answer:
+    return await answer(asked, form.about.incident_id, form.fields.get("question", ""))
+
+
+async def _note(asked: Asked, form: Form) -> Answer:
+    text = form.fields.get("note", "")
+    outcome = await asked.desks.desk.add_note(form.about.incident_id, asked.user, text, asked.request.id)
+    return answers.said(answers.NOTED[outcome])
+
+
+async def _draft(asked: Asked, form: Form) -> Answer:
+    text, made_of = form.fields.get("draft", ""), form.fields.get("made_of", "")
+    outcome = await asked.desks.drafts.publish(asked.user, form.about.incident_id, text, made_of)
+    return answers.said(answers.PUBLISHED[outcome])
+
+
+_FORMS = {modals.LABEL: _label, modals.ASK: _ask, modals.NOTE: _note, modals.DRAFT: _draft}

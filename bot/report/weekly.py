@@ -117,13 +117,23 @@ class WeeklyReports:
         """The report of a week as the readers of this channel may see it."""
         return await self._report(week, channel, "", self._clock.now())
 
+    async def report_for(self, week: Week, audience: Audience) -> WeeklyReport:
+        """The report of a week, complete or not, as these readers may see it."""
+        now = self._clock.now()
+        until = min(week.ends_at(self._zone), now) + LOOK_WITHIN
+        material = await read_material(
+            self._store, self._workspace_id, until, hidden_services=frozenset(), experiments=self._experiments
+        )
+        material = await self._permitted(material, audience)
+        return await asyncio.to_thread(build, material, week, self._zone, now=now)
+
     async def _send(self, week: Week, earlier_zone: str) -> None:
         now = self._clock.now()
         channel = await self._channel()
         report = await self._report(week, channel, earlier_zone, now)
-        simple = _without_buttons(classic(report))
+        simple = without_buttons(classic(report))
         if await self._outbox.form() == "modern":
-            newer = _without_buttons(modern(report))
+            newer = without_buttons(modern(report))
             await self._outbox.say(
                 f"report:{week.name}", channel, newer.text, newer.blocks, simpler=simple.blocks
             )  # fmt: skip
@@ -138,17 +148,17 @@ class WeeklyReports:
             self._store, self._workspace_id, until, hidden_services=frozenset(), experiments=self._experiments,
             week=(week.begins_at(self._zone), week.ends_at(self._zone)),
         )  # fmt: skip
-        material = await self._permitted(replace(material, earlier_zone=earlier_zone), channel)
+        audience = await self._directory.audience(channel, AUDIENCE_SECONDS)
+        material = await self._permitted(replace(material, earlier_zone=earlier_zone), audience)
         return await asyncio.to_thread(build, material, week, self._zone, now=now)
 
     # --- who may read what --------------------------------------------------------------------------------------
 
-    async def _permitted(self, material: Material, channel: str) -> Material:
-        """The material with the names veiled that not every reader of the channel may see; every count stays.
+    async def _permitted(self, material: Material, audience: Audience | AudienceUnknown) -> Material:
+        """The material with the names veiled that not every reader may see; every count stays.
 
-        Where it cannot be said who reads the channel, every name is veiled.
+        Where it cannot be said who the readers are, every name is veiled.
         """
-        audience = await self._directory.audience(channel, AUDIENCE_SECONDS)
 
         def may_read(readers: Readers) -> bool:
             return not isinstance(audience, AudienceUnknown) and may_all_read(audience, readers)
@@ -210,7 +220,7 @@ class WeeklyReports:
             tx.upsert("notices", [{"workspace_id": self._workspace_id, "id": key["i"], "detail": detail}])
 
 
-def _without_buttons(message: Message) -> Message:
+def without_buttons(message: Message) -> Message:
     """No door answers the report's buttons yet, and a button that does nothing is worse than none."""
     return Message(message.text, [block for block in message.blocks if block["type"] != "actions"])
 

@@ -12,7 +12,7 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -25,7 +25,8 @@ from bot.triage.hygiene import one_spaced
 from bot.triage.infer import Answered
 from bot.types import Claim, Rejected, Released, Summary
 
-Section = Literal["going_on", "cause", "next"]
+Section = Literal["going_on", "cause", "next", "answer"]
+T = TypeVar("T", bound=BaseModel)
 _MOST_BYTES = 64 * 1024
 _COPIED_WORDS = 4
 _FOREIGN_WORDS = 4
@@ -33,6 +34,13 @@ _FOREIGN_SHARE = 0.5
 _ODD = re.compile(r"(?=.*[^\W\d_])(?=.*\d)\w+|[^\W\d_]")
 """Letters mixed with digits, and single letters: names have some, a sentence of them is a disguise."""
 _COMMIT = re.compile(r"(?<![\w-])(?=[a-f]*\d)[0-9a-f]{7,40}(?![\w-])")
+_CAUSAL = re.compile(
+    r"\b(?:because|caus\w+|due|blam\w+|trigger\w*|broke\w*|break\w*|led|lead\w*|result\w*|after|since|made|makes?"
+    r"|introduc\w+|responsib\w+|culprit|root|reason|why|behind|from|by|through|slow\w*|fail\w*|start\w*|began)\b",
+    re.IGNORECASE,
+)
+"""Words with which an answer may blame: wide on purpose, since a change that is no suspect can be named
+without them."""
 _QUOTATION = re.compile(r"“[^”]{1,120}”|\"[^\"]{1,120}\"")
 """A log line in quotation marks: `ungrounded` has found it in a cited item, word for word."""
 
@@ -50,6 +58,11 @@ class _Report(BaseModel):
     going_on: list[_Draft] = Field(min_length=1, max_length=3)
     cause: list[_Draft] = Field(max_length=3)
     next: list[_Draft] = Field(max_length=4)
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+    answer: list[_Draft] = Field(max_length=4)
 
 
 class _Failed(Exception):
@@ -70,7 +83,7 @@ def check(answered: Answered, guards: Guards) -> Released | Rejected:
     composed, reply = answered.composed, answered.reply
     if isinstance(reply, Refusal):
         return Rejected(outcome=reply.outcome, reason=reply.reason, usage=reply.usage)
-    report = _parse(reply.text)
+    report = _parse(reply.text, _Report)
     if report is None:
         return Rejected(
             outcome="malformed", reason="an answer was rejected: it was not in the agreed form", usage=reply.usage
@@ -90,11 +103,31 @@ def check(answered: Answered, guards: Guards) -> Released | Rejected:
     return Released(summary=summary, usage=reply.usage)
 
 
-def _parse(text: str) -> _Report | None:
+def check_answer(answered: Answered, guards: Guards) -> tuple[Claim, ...] | Rejected:
+    """The same for an answer to a question: its claims, none where the items do not say, or why it may not be shown."""
+    composed, reply = answered.composed, answered.reply
+    if isinstance(reply, Refusal):
+        return Rejected(outcome=reply.outcome, reason=reply.reason, usage=reply.usage)
+    given = _parse(reply.text, _Answer)
+    if given is None:
+        return Rejected(
+            outcome="malformed", reason="an answer was rejected: it was not in the agreed form", usage=reply.usage
+        )
+    try:
+        claims = _section("answer", given.answer, composed, guards, _Grounds())
+    except _Failed as failed:
+        return Rejected(outcome="rejected", reason=f"an answer was rejected: {failed}", usage=reply.usage)
+    if given.answer and not claims:
+        why = "an answer was rejected: it only repeated what items say"
+        return Rejected(outcome="rejected", reason=why, usage=reply.usage)
+    return claims
+
+
+def _parse(text: str, form: type[T]) -> T | None:
     if len(text.encode(errors="replace")) > _MOST_BYTES:
         return None
     try:
-        return _Report.model_validate(json.loads(text, object_pairs_hook=_no_repeats))
+        return form.model_validate(json.loads(text, object_pairs_hook=_no_repeats))
     except (ValueError, RecursionError, ValidationError):
         return None
 
@@ -207,7 +240,7 @@ def _not_repeated(text: str, items: list[Item], guards: Guards) -> None:
 
 def _blame(section: Section, text: str, items: list[Item], composed: Composed) -> None:
     """Only ranked suspects may be blamed: outside of advice no other change is cited, or named by its commit."""
-    if section == "next":
+    if section == "next" or (section == "answer" and not _CAUSAL.search(text)):
         return
     suspects = {position for position, _ in composed.suspects}
     changes = [item for item in composed.items if item.kind == "change"]

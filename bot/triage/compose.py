@@ -12,7 +12,7 @@ import hmac
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -28,6 +28,7 @@ MAX_CHARACTERS: Mapping[EvidenceKind, int] = {
 }  # fmt: skip
 """Longest text of one item of a kind; what is longer is cut at a space and says so."""
 CUT = " [cut here]"
+MAX_QUESTION = 400
 LEAST_PROBABILITY = 0.1
 """A suspect below this is shown as evidence and may not be blamed."""
 
@@ -92,8 +93,11 @@ def compose(
     token_budget: int,
     context_tokens: int,
     suspicious: Suspicious = "quoted",
+    question: str | None = None,
+    first: Sequence[str] = (),
 ) -> Composed:
-    """Fill the budget by rank. `token_budget` covers what is sent and the longest answer; estimates never fall short.
+    """Fill the budget by rank, the marks of `first` before all. `question` is a person's, for a prompt that has one;
+    it is fenced like an item. `token_budget` covers what is sent and the longest answer; estimates never fall short.
 
     Raises ValueError for a fence mark that is not sixteen hex digits: a short one could stand in evidence by chance.
     """
@@ -103,14 +107,16 @@ def compose(
     candidates: list[tuple[Evidence, str]] = []
     said = _ranks_words(ranked)
     worth = worth_blaming(ranked)
-    for evidence in _by_rank(ranked, worth):
+    for evidence in _by_rank(ranked, worth, first):
         if evidence.model == "never":
             left_out.append((evidence.mark, "never"))
         elif evidence.suspicious and suspicious == "dropped":
             left_out.append((evidence.mark, "suspicious"))
         else:
             candidates.append((evidence, _block(evidence, said.get(evidence.mark, ()), fence)))
+    asked = {} if question is None else {"question": _unfenced(plain(question)[:MAX_QUESTION].strip(), fence)}
     room = min(token_budget, context_tokens) - prompt.max_output_tokens - fixed_tokens(prompt, len(candidates))
+    room -= sum(estimate_text(text) for text in asked.values())
     chosen: list[tuple[Evidence, str]] = []
     for evidence, text in candidates:
         cost = estimate_text(text) + _label_tokens(fence)
@@ -131,7 +137,7 @@ def compose(
         )
         for number, (evidence, text) in enumerate(chosen, start=1)
     )
-    return _render(ranked, prompt, items, worth, tuple(left_out), fence)
+    return _render(ranked, prompt, items, worth, tuple(left_out), fence, asked)
 
 
 def worth_blaming(ranked: Ranked) -> tuple[Suspect, ...]:
@@ -152,6 +158,7 @@ def _render(
     worth: tuple[Suspect, ...],
     left_out: tuple[tuple[str, LeftOut], ...],
     fence: str,
+    asked: Mapping[str, str],
 ) -> Composed:
     position_of = {item.mark: item.position for item in items}
     suspects = tuple((position_of[suspect.mark], suspect) for suspect in worth if suspect.mark in position_of)
@@ -164,6 +171,7 @@ def _render(
         items=items,
         suspects=[_suspect(position, suspect, position_of) for position, suspect in suspects],
         left_out=", ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in sorted(counts.items())),
+        **asked,
     )
     return Composed(
         prompt=prompt,
@@ -188,11 +196,12 @@ def _suspect(position: str, suspect: Suspect, position_of: Mapping[str, str]) ->
     return f"{position} (see {', '.join(others)})" if others else position
 
 
-def _by_rank(ranked: Ranked, worth: tuple[Suspect, ...]) -> list[Evidence]:
+def _by_rank(ranked: Ranked, worth: tuple[Suspect, ...], first: Sequence[str]) -> list[Evidence]:
     """The first alert, then each suspect and what speaks for it, then what points at services, then the rest."""
     by_mark = {evidence.mark: evidence for evidence in ranked.evidence if evidence.mark}
 
     def order() -> Iterable[str]:
+        yield from first
         yield from [evidence.mark for evidence in ranked.evidence if evidence.kind == "alert"][:1]
         for suspect in worth:
             yield suspect.mark

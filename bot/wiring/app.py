@@ -24,19 +24,12 @@ from bot.clock import Clock, SystemClock
 from bot.errors import ConfigurationError, SitrepError
 from bot.experiment.hypothesis import version_of
 from bot.experiment.live import LiveExperiments, seed_at
-from bot.experiment.switch import KillSwitch
 from bot.experiment.watch import CutlineWatch
 from bot.flows.audience import AudienceEvents
-from bot.flows.desk import IncidentDesk
 from bot.flows.engine import Engine, Steps
-from bot.flows.entitled import Entitled
-from bot.flows.grouping import Grouping
-from bot.flows.labels import Labels
 from bot.flows.life import IncidentLife
 from bot.flows.notices import SpendNotices
-from bot.flows.reading import Reading
 from bot.flows.refresh import RefreshFlow
-from bot.flows.requests import RequestBook
 from bot.flows.rounds import Rounds
 from bot.flows.summarise import Pausable
 from bot.flows.triage import Parts, Timeouts, TriageFlow
@@ -47,7 +40,6 @@ from bot.incidents import topology
 from bot.incidents.book import Book
 from bot.incidents.intake import Drainer, Start, redacted_signal, store_signals
 from bot.incidents.poller import Poller
-from bot.listeners.desk import Desks
 from bot.model.gateway import Gateway
 from bot.report.weekly import WeeklyReports
 from bot.settings import Settings
@@ -58,10 +50,10 @@ from bot.triage.collect import Collector
 from bot.trust.directory import DirectoryCache
 from bot.trust.redaction import Redactor
 from bot.trust.redaction.values import redact_value
-from bot.trust.sealed import Seal
 from bot.web.app import create_app
 from bot.web.server import server_of
 from bot.wiring.changes import flag_watch, stored_changes
+from bot.wiring.desks import Behind, desks_of
 from bot.wiring.models import approved_models, build_gateway, build_summarise, models_of
 from bot.wiring.outside import (
     NO_BOT_TOKEN,
@@ -77,13 +69,11 @@ from bot.wiring.own_channel import own_channel_of
 from bot.wiring.sources import pagerduty_of, sources_of, stored_alerts
 from bot.wiring.values import (
     access_of,
-    admins_of,
     alert_readers_of,
     change_readers_of,
     channels_of,
     declared_edges,
     link_hosts,
-    reader_rules,
     report_channel,
     routing_of,
     rules_of,
@@ -97,7 +87,6 @@ from integrations.slack import (
     ChannelNames,
     SlackDirectory,
     SlackPoster,
-    SlackScreens,
 )
 
 log = logging.getLogger(__name__)
@@ -315,6 +304,7 @@ async def build(settings: Settings, stack: AsyncExitStack, *, checkpoint: Checkp
     await asyncio.gather(worker.warm(), reader.warm())
     await engine.launch()
     readers = AudienceEvents(store, file.workspace, directory, clock, start)
+    weekly = weekly_of(settings, store, clock, outbox, directory, channels, experiments)
     rounds = Rounds(
         parts,
         engine,
@@ -323,21 +313,16 @@ async def build(settings: Settings, stack: AsyncExitStack, *, checkpoint: Checkp
         recheck_seconds=file.timeouts.recheck_seconds,
         retention=lambda now: enforce(store, file.workspace, file.retention.model_dump(), now),
         channels=channels_of(settings),
-        weekly=weekly_of(settings, store, clock, outbox, directory, channels, experiments).send_due,
+        weekly=weekly.send_due,
     )
     views = Views(parts, triage)
     life = IncidentLife(book, clock, routing, directory, views, intake)
-    entitled = Entitled(parts, views, directory)
-    desk = IncidentDesk(
-        entitled, wake=drainer.wake, acknowledger=pagerduty, model=partial(_model_sentence, gateway),
-        waiting=outbox.waiting, switch=KillSwitch(store, file.workspace, clock, experiments),
-        admins=admins_of(settings),
+    behind = Behind(
+        settings=settings, clock=clock, parts=parts, views=views, directory=directory, drainer=drainer, outbox=outbox,
+        channels=channels, gateway=gateway, experiments=experiments, redactor=redactor, keys=keys,
+        pagerduty=pagerduty, weekly=weekly, web=slack.web, model=partial(_model_sentence, gateway),
     )  # fmt: skip
-    desks = Desks(
-        RequestBook(store, file.workspace, clock, Seal(keys, "requests.response_url")), desk, life, Labels(entitled),
-        Reading(entitled, directory, reader_rules(settings)), Grouping(entitled, admins_of(settings), drainer.wake),
-        SlackScreens(slack.web),
-    )  # fmt: skip
+    desks = desks_of(behind, life)
     routes, slack_loops = slack_door(settings, slack, egress, desks, readers, outbox, clock, redactor, stack)
     web = create_app(
         doors=doors_of(settings, egress, stack),

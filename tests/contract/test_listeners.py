@@ -27,7 +27,7 @@ from bot.flows.reading import NotTriaged
 from bot.flows.requests import Request
 from bot.listeners import answers
 from bot.listeners.app import COMMAND as COMMAND_NAME
-from bot.listeners.app import Listeners
+from bot.listeners.app import TRIAGE_MESSAGE, Listeners
 from bot.listeners.commands import COMMANDS, help_for, parse
 from bot.listeners.desk import Label
 from bot.listeners.http import slack_route
@@ -62,11 +62,17 @@ class Door:
         }  # fmt: skip
         return await self._send(urlencode(form), "application/x-www-form-urlencoded")
 
-    async def click(self, action_id: str, value: Any = VALUE, user: str = "U0PRIYA", **more: Any) -> Any:
+    async def click(
+        self, action_id: str, value: Any = VALUE, user: str = "U0PRIYA", channel: str | None = "C0PAYMENTS", **more: Any
+    ) -> Any:
+        """A click in a channel's message, or without one in the Home tab."""
+        where: dict[str, Any] = {"container": {"type": "view", "view_id": "V1"}}
+        if channel is not None:
+            where = {"channel": {"id": channel}, "container": {"type": "message", "channel_id": channel},
+                     "response_url": "https://hooks.slack.com/actions/T1/1/x"}  # fmt: skip
         body = {
-            "type": "block_actions", "user": {"id": user, "team_id": "T1"}, "team": {"id": "T1"},
-            "channel": {"id": "C0PAYMENTS"}, "container": {"type": "message", "channel_id": "C0PAYMENTS"},
-            "response_url": "https://hooks.slack.com/actions/T1/1/x", "trigger_id": self._trigger("y"),
+            "type": "block_actions", "user": {"id": user, "team_id": "T1"}, "team": {"id": "T1"}, **where,
+            "trigger_id": self._trigger("y"),
             "actions": [{"action_id": action_id, "block_id": "b", "type": "button", "value": value, **more}],
         }  # fmt: skip
         return await self._send(urlencode({"payload": json.dumps(body)}), "application/x-www-form-urlencoded")
@@ -91,8 +97,8 @@ class Door:
         }  # fmt: skip
         return await self._send(urlencode({"payload": json.dumps(body)}), "application/x-www-form-urlencoded")
 
-    async def event(self, event: dict[str, Any]) -> Any:
-        body = {"type": "event_callback", "team_id": "T1", "event_id": "Ev1", "event": event, "authorizations": []}
+    async def event(self, event: dict[str, Any], event_id: str = "Ev1") -> Any:
+        body = {"type": "event_callback", "team_id": "T1", "event_id": event_id, "event": event, "authorizations": []}
         return await self._send(json.dumps(body), "application/json")
 
     def _trigger(self, letter: str) -> str:
@@ -390,6 +396,7 @@ async def test_a_form_that_is_not_ours_does_nothing(metadata: str, door: Door) -
         ("why P8K2Q1 e3", ("why", "U0PRIYA", "P8K2Q1", "e3"), "every requirement holds"),
         ("label P8K2Q1 e3 rolled back", ("label", "P8K2Q1", "U0PRIYA", 4, Label("change", "e3", None, "rolled back")),
          "Noted. The cause"),
+        ("ask P8K2Q1 what changed?", ("ask", "U0PRIYA", "P8K2Q1", "what changed?"), "pool from 20 to 2 (e7)"),
         ("label P8K2Q1 unknown", ("label", "P8K2Q1", "U0PRIYA", 4, Label("unknown")), "Noted. The cause"),
     ],
 )  # fmt: skip
@@ -402,6 +409,146 @@ async def test_each_command_about_an_incident_answers(typed: str, call: Any, sai
     assert "<!here>" not in str(answer)
     await door.command(typed, user="U0MEI")
     assert door.said() in (answers.NO_SUCH, "No open incident that you may see.")
+
+
+async def test_a_question_without_an_incident_is_about_the_channels_or_a_menu_keeps_it(door: Door) -> None:
+    await door.command("ask why do 503 requests fail", channel="C0PAYMENTS")
+    assert door.desk.calls[-1] == ("ask", "U0PRIYA", "P8K2Q1", "why do 503 requests fail")
+    await door.command("ask why do 503 requests fail")
+    menu = door.replies.shown[-1][1].blocks[1]["block_id"]
+    await door.click(answers.PICK_INCIDENT, None, selected_option={"value": "P9Z7X3"}, block_id=menu)
+    assert door.desk.calls[-1] == ("ask", "U0PRIYA", "P9Z7X3", "why do 503 requests fail")
+    await door.command("ask", channel="C0PAYMENTS")
+    _, view = door.screens.forms[-1]
+    assert view_violations(view) == []
+    await door.submit(view, {"question": "and now?"})
+    assert door.desk.calls[-1] == ("ask", "U0PRIYA", "P8K2Q1", "and now?")
+    assert "Only you see this answer" in door.said()
+
+
+async def test_the_report_is_for_its_readers(door: Door) -> None:
+    await door.command("report 2026-W47")
+    assert door.desk.calls[-1] == ("weekly", "U0PRIYA", "2026-W47")
+    assert "Week 47" in door.said()
+    await door.command("report", user="U0MEI")
+    assert door.said() == answers.REPORT_NOT_YOURS
+
+
+@pytest.mark.parametrize(
+    ("action_id", "fields", "call", "said"),
+    [
+        (actions.ASK, {"question": "why?"}, ("ask", "U0PRIYA", "P8K2Q1", "why?"), "pool from 20 to 2"),
+        (actions.NOTE, {"note": "rolled back"}, ("note", "P8K2Q1", "U0PRIYA", "rolled back"), "under your name"),
+        (actions.DRAFT, {"draft": "All of it."},
+         ("publish", "U0PRIYA", "P8K2Q1", "All of it.", '{"m":["e7"],"w":true}'), "Published"),
+        (actions.LABEL, {"cause": "unknown", "suspect": "none"}, ("label", "P8K2Q1", "U0PRIYA", 7, Label("unknown")),
+         "Noted"),
+    ],
+)  # fmt: skip
+async def test_each_form_does_its_one_thing(action_id: str, fields: Any, call: Any, said: str, door: Door) -> None:
+    await door.click(action_id)
+    _, view = door.screens.forms[-1]
+    assert view_violations(view) == []
+    if action_id not in (actions.LABEL, actions.DRAFT):
+        empty = await door.submit(view, {})
+        assert "errors" in json.loads(empty.body)
+    await door.submit(view, fields)
+    assert door.desk.calls[-1] == call
+    assert said in door.said()
+    forms = len(door.screens.forms)
+    await door.click(action_id, user="U0MEI")
+    assert (door.said(), len(door.screens.forms)) == (answers.NO_SUCH, forms)
+    door.screens.failing = [Denied("slack", "unknown_method")]
+    await door.click(action_id)
+    assert door.said() in (answers.ASK_WHAT, answers.FORM_NOT_HERE, answers.LABEL_TYPED)
+
+
+# --- what is said to the app ------------------------------------------------------------------------------------------
+
+
+async def test_a_mention_is_answered_to_the_one_who_asked_in_a_cards_thread_about_that_card(door: Door) -> None:
+    said = {"type": "app_mention", "user": "U0PRIYA", "channel": "C0PAYMENTS", "ts": "1.1"}
+    await door.event(said | {"text": "<@UBOT> what changed, hunter2?"}, "Ev10")
+    assert door.desk.calls[-1] == ("ask", "U0PRIYA", "P8K2Q1", "what changed, <secret>?")
+    place, _ = door.replies.shown[-1]
+    assert (place.channel, place.user, place.response_url) == ("C0PAYMENTS", "U0PRIYA", None)
+    await door.event(said | {"text": "<@UBOT> why?", "thread_ts": "9.1"}, "Ev11")
+    assert door.desk.calls[-1] == ("ask", "U0PRIYA", "P9Z7X3", "why?")
+    assert door.replies.shown[-1][0].thread_ts == "9.1"
+    await door.event(said | {"text": "<@UBOT>"}, "Ev12")
+    assert door.said() == answers.ASK_WHAT
+    before = len(door.replies.shown)
+    await door.event(said | {"text": "<@UBOT> why?", "thread_ts": "9.1"}, "Ev11")
+    await door.event(said | {"text": "<@UBOT> why?", "bot_id": "B1"}, "Ev13")
+    assert len(door.replies.shown) == before, "sent twice, or by a bot"
+    await door.event(said | {"text": "<@UBOT> P8K2Q1?", "user": "U0MEI"}, "Ev14")
+    assert "20 to 2" not in door.said()
+
+
+async def test_a_mention_that_may_mean_several_incidents_shows_a_menu_that_keeps_the_question(door: Door) -> None:
+    event = {"type": "app_mention", "user": "U0PRIYA", "channel": "C1", "ts": "1.1", "text": "<@UBOT> what changed?"}
+    await door.event(event, "Ev10")
+    menu = door.replies.shown[-1][1].blocks[1]["block_id"]
+    await door.click(answers.PICK_INCIDENT, None, selected_option={"value": "P9Z7X3"}, block_id=menu)
+    assert door.desk.calls[-1] == ("ask", "U0PRIYA", "P9Z7X3", "what changed?")
+
+
+async def test_the_assistants_panel_answers_about_the_channel_that_somebody_came_from(door: Door) -> None:
+    opened = {"user_id": "U0PRIYA", "channel_id": "D1", "thread_ts": "7.1", "context": {"channel_id": "C0PAYMENTS"}}
+    await door.event({"type": "assistant_thread_started", "assistant_thread": opened}, "Ev20")
+    assert door.screens.assistant[-1][:2] == ("D1", "7.1")
+    said = {"type": "message", "channel_type": "im", "user": "U0PRIYA", "channel": "D1", "ts": "7.2"}
+    await door.event(said | {"text": "what changed?", "thread_ts": "7.1"}, "Ev21")
+    assert door.desk.calls[-1] == ("ask", "U0PRIYA", "P8K2Q1", "what changed?")
+    assert [status for _, _, status in door.screens.assistant[1:]] == ["is looking at the evidence…", ""]
+    channel, thread, answer = door.screens.direct[-1]
+    assert (channel, thread) == ("D1", "7.1")
+    assert "20 to 2" in answer.text
+    door.screens.failing = [Denied("slack", "unknown_method"), Denied("slack", "unknown_method")]
+    await door.event(said | {"text": "P9Z7X3 why?"}, "Ev22")
+    assert door.desk.calls[-1] == ("ask", "U0PRIYA", "P9Z7X3", "why?")
+    before = len(door.desk.calls)
+    for other in ({"subtype": "message_changed"}, {"bot_id": "B1"}, {"channel_type": "channel"}):
+        await door.event(said | {"text": "x"} | other, f"Ev3{before}{other}")
+    assert len(door.desk.calls) == before
+
+
+async def test_the_home_tab_is_published_when_opened_after_a_click_and_when_something_changed(door: Door) -> None:
+    await door.event({"type": "app_home_opened", "user": "U0PRIYA", "channel": "D1", "tab": "home"}, "Ev40")
+    view = door.screens.homes["U0PRIYA"]
+    assert view_violations(view) == []
+    shown = json.dumps(view, ensure_ascii=False)
+    for words in ("P8K2Q1", "an experiment runs", "$0.31 of $20.00 today", "Your vote is missing", "no model is"):
+        assert words in shown
+    assert "<!channel>" not in shown
+    await door.event({"type": "app_home_opened", "user": "U0MEI", "channel": "D2", "tab": "home"}, "Ev41")
+    assert "P8K2Q1" not in json.dumps(door.screens.homes["U0MEI"])
+    await door.event({"type": "app_home_opened", "user": "U0TOMAS", "channel": "D3", "tab": "messages"}, "Ev42")
+    assert "U0TOMAS" not in door.screens.homes
+
+    shown_before: dict[str, str] = {}
+    assert await door.listeners.refresh_homes(shown_before) == 2
+    assert await door.listeners.refresh_homes(shown_before) == 0
+    door.desk.incidents.pop(0)
+    assert await door.listeners.refresh_homes(shown_before) == 1
+    assert "P8K2Q1" not in json.dumps(door.screens.homes["U0PRIYA"])
+
+    door.screens.homes.clear()
+    await door.click(actions.HELPFUL, channel=None)
+    assert list(door.screens.homes) == ["U0PRIYA"]
+    assert door.screens.direct[-1][0] == "U0PRIYA"
+
+
+async def test_triage_this_looks_at_the_incident_that_a_message_names(door: Door) -> None:
+    for text, channel, wanted in (("look at P9Z7X3 please", "C1", "P9Z7X3"), ("it is slow", "C0PAYMENTS", "P8K2Q1")):
+        body = {
+            "type": "message_action", "callback_id": "sitrep.triage_message", "trigger_id": f"{channel}.z",
+            "user": {"id": "U0PRIYA"}, "team": {"id": "T1"}, "channel": {"id": channel},
+            "message": {"type": "message", "text": text, "ts": "1.1"}, "message_ts": "1.1",
+            "response_url": "https://hooks.slack.com/app/T1/1/x",
+        }  # fmt: skip
+        await door._send(urlencode({"payload": json.dumps(body)}), "application/x-www-form-urlencoded")
+        assert door.desk.calls[-1][:2] == ("triage", wanted)
 
 
 async def test_in_the_incidents_channel_its_mark_is_enough(door: Door) -> None:
@@ -759,9 +906,13 @@ SCOPES = {
     "users.conversations": {"channels:read", "groups:read"}, "conversations.list": {"channels:read", "groups:read"},
     "conversations.history": {"channels:history", "groups:history"}, "users.list": {"users:read", "users:read.email"},
     "conversations.replies": {"channels:history", "groups:history"}, "users.info": {"users:read", "users:read.email"},
-    "usergroups.list": {"usergroups:read"}, "usergroups.users.list": {"usergroups:read"}, "auth.test": set(),
+    "views.open": set(), "views.publish": set(), "assistant.threads.setStatus": {"assistant:write"},
+    "assistant.threads.setSuggestedPrompts": {"assistant:write"}, "usergroups.list": {"usergroups:read"},
+    "usergroups.users.list": {"usergroups:read"}, "auth.test": set(),
 }  # fmt: skip
 """What Slack's reference says each method needs for channels of both kinds."""
+EVENT_SCOPES = {"app_mention": {"app_mentions:read"}, "message.im": {"im:history"}}
+"""What Slack's reference says each event needs, of those that need more than the methods do."""
 
 
 def test_the_manifest_asks_for_the_fewest_scopes_and_explains_each() -> None:
@@ -770,9 +921,11 @@ def test_the_manifest_asks_for_the_fewest_scopes_and_explains_each() -> None:
     text = (ROOT / "docs" / "slack" / "manifest.yaml").read_text(encoding="utf-8")
     manifest = yaml.safe_load(text)
     source = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "integrations" / "slack").glob("*.py"))
-    called = set(re.findall(r'"((?:chat|conversations|users|usergroups|auth)\.[a-zA-Z.]+)"', source))
+    called = set(re.findall(r'"((?:chat|conversations|users|usergroups|auth|views|assistant)\.[a-zA-Z.]+)"', source))
     assert called == set(SCOPES)
-    assert set(manifest["oauth_config"]["scopes"]["bot"]) == set().union(*SCOPES.values()) | {"commands"}
+    assert set(manifest["oauth_config"]["scopes"]["bot"]) == (
+        set().union(*SCOPES.values(), *EVENT_SCOPES.values()) | {"commands"}
+    )
     for scope in manifest["oauth_config"]["scopes"]["bot"]:
         (line,) = [one for one in text.splitlines() if one.strip().startswith(f"- {scope} ")]
         assert "#" in line, scope
@@ -783,43 +936,14 @@ async def test_every_event_of_the_manifest_is_heard(door: Door) -> None:
     import yaml
 
     manifest = yaml.safe_load((ROOT / "docs" / "slack" / "manifest.yaml").read_text(encoding="utf-8"))
-    for name in manifest["settings"]["event_subscriptions"]["bot_events"]:
+    events = manifest["settings"]["event_subscriptions"]["bot_events"]
+    assert set(EVENT_SCOPES) <= set(events)
+    for number, name in enumerate(events):
         door.readers.heard.clear()
-        await door.event({"type": name, "channel": "C1", "user": "U1"})
-        assert door.readers.heard, name
-
-
-# --- an incident's life ----------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("text", "call", "said"),
-    [
-        ("declare orders fail", ("declare", "U0PRIYA", "orders fail", "C0OTHER", "1.2.x"), "Declared `S0000000001`"),
-        ("declare", ("declare", "U0PRIYA", "", "C0OTHER", "1.2.x"), "Say what is wrong"),
-        ("ack P9Z7X3", ("say", "P9Z7X3", "U0PRIYA", "acknowledged"), "Acknowledged. The card follows."),
-        ("ack P8K2Q1", ("acknowledge", "P8K2Q1", "U0PRIYA"), "Acknowledged. The card follows."),
-        ("mitigated P8K2Q1", ("say", "P8K2Q1", "U0PRIYA", "mitigated"), "no longer hurt"),
-        ("resolve P9Z7X3", ("say", "P9Z7X3", "U0PRIYA", "resolved"), "asks for the cause"),
-        ("resolve P8K2Q1", ("say", "P8K2Q1", "U0PRIYA", "resolved"), "resolve it there"),
-    ],
-)  # fmt: skip
-async def test_a_persons_word_about_an_incident_is_passed_on_and_answered(
-    door: Door, text: str, call: tuple[Any, ...], said: str
-) -> None:
-    await door.command(text)
-    assert door.desk.calls[-1] == call
-    assert said in door.said()
-
-
-async def test_who_is_no_member_is_told_that_nothing_was_declared(door: Door) -> None:
-    await door.command("declare all is lost", user="U0MEI")
-    assert "nothing was declared" in door.said()
-
-
-@pytest.mark.parametrize(("action_id", "said"), [(actions.MITIGATED, "no longer hurt"), (actions.RESOLVE, "Resolved")])
-async def test_the_buttons_of_a_life_say_the_same(door: Door, action_id: str, said: str) -> None:
-    value = ActionValue("P9Z7X3", 7, "").encode()
-    await door.click(action_id, value)
-    assert door.desk.calls[-1][:3] == ("say", "P9Z7X3", "U0PRIYA")
-    assert said in door.said()
+        kept = len(door.requests.kept)
+        event = {"type": name.partition(".")[0], "channel": "C1", "user": "U1", "text": "x", "channel_type": "im",
+                 "assistant_thread": {"user_id": "U1", "channel_id": "D1", "thread_ts": "1.1"}}  # fmt: skip
+        await door.event(event, f"Ev9{number}")
+        assert door.readers.heard or len(door.requests.kept) > kept, name
+    (shortcut,) = manifest["features"]["shortcuts"]
+    assert shortcut["callback_id"] == TRIAGE_MESSAGE

@@ -13,8 +13,9 @@ import prompts
 from bot.clock import ManualClock
 from bot.model import pins
 from bot.model.gateway import Gateway
+from bot.model.pins import Use
 from bot.store.sqlite import SqliteStore
-from bot.triage.check import Guards, check
+from bot.triage.check import Guards, check, check_answer
 from bot.triage.compose import compose
 from bot.triage.infer import infer
 from bot.types import Reason, Rejected, Released
@@ -55,6 +56,7 @@ async def test_case(name: str, version: int, case: dict[str, Any], tmp_path: Pat
         fence=FENCE,
         token_budget=case["given"].get("token_budget", 6000),
         context_tokens=100_000,
+        question=case["given"].get("question"),
     )
     for text in expect.get("prompt_has", ()):
         assert text in composed.user
@@ -70,12 +72,14 @@ async def test_case(name: str, version: int, case: dict[str, Any], tmp_path: Pat
     answer = json.dumps(case["answer"]) if "answer" in case else "Sure! Here is the report you asked for."
     endpoint = ScriptedModel([answer])
     store = SqliteStore.open(tmp_path / "sitrep.db")
-    pin = pins.read(prompts.models_text()).choose("triage")
-    gateway = Gateway(store, ManualClock(AT), {"triage": (pin,)}, {pin.name: endpoint}, redact=lambda text: text)
+    use: Use = "ask" if name == "ask" else "triage"
+    pin = pins.read(prompts.models_text()).choose(use)
+    gateway = Gateway(store, ManualClock(AT), {use: (pin,)}, {pin.name: endpoint}, redact=lambda text: text)
     answered = await infer(
-        composed, gateway, workflow_id="w", step="infer", triage_id="t", team=None, deadline_seconds=5
+        composed, gateway, workflow_id="w", step="infer", triage_id="t", team=None, deadline_seconds=5, use=use
     )
-    result = check(answered, Guards(redact=lambda text: text))
+    guards = Guards(redact=lambda text: text)
+    result = check_answer(answered, guards) if name == "ask" else check(answered, guards)
     await gateway.aclose()
     await store.close()
 
@@ -83,7 +87,10 @@ async def test_case(name: str, version: int, case: dict[str, Any], tmp_path: Pat
     assert request.schema == prompt.schema(composed.positions)
     assert request.max_output_tokens == prompt.max_output_tokens
     assert "reasoning_effort" not in request.parameters
-    if expect["outcome"] == "released":
+    if expect["outcome"] == "released" and name == "ask":
+        assert isinstance(result, tuple), result
+        assert [list(claim.evidence) for claim in result] == expect["marks"]["answer"]
+    elif expect["outcome"] == "released":
         assert isinstance(result, Released), result
         for section, marks in expect["marks"].items():
             assert [list(claim.evidence) for claim in getattr(result.summary, section)] == marks

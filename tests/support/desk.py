@@ -8,16 +8,20 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from bot.cards.private import CatchUp, Happened
+from bot.cards.private import Answered, CatchUp, Happened
 from bot.cards.samples import facts, ranked
 from bot.cards.state import CardState
 from bot.errors import NotPermitted
+from bot.flows.drafts import Draft
 from bot.flows.entitled import OnlyAdmins
+from bot.flows.home import HomeTold, Spent
 from bot.flows.life import Declared, Outcome, Said
 from bot.flows.reading import SimilarIncident
 from bot.flows.requests import Request
-from bot.listeners.desk import Acknowledged, Desks, DeskStatus, IncidentLine, Label, LabelChoices
+from bot.listeners.desk import Acknowledged, Desks, DeskStatus, IncidentLine, Label, LabelChoices, Noted, Published
+from bot.types import Claim
 from integrations.fixtures import FakeScreens
+from integrations.ports import Answer
 from integrations.records import Incident
 
 AT = datetime(2026, 11, 23, 14, 2, 10, tzinfo=UTC)
@@ -117,6 +121,36 @@ class FakeDesk:
     async def similar(self, user_id: str, incident_id: str) -> Sequence[SimilarIncident]:
         await self._begin("similar", user_id, incident_id, entitled=user_id)
         return [SimilarIncident("P0", 12, "<!here> checkout", "https://x", AT, ("the same alert",), "rolled back")]
+
+    async def ask(self, user_id: str, incident_id: str, question: str, request_id: str) -> Answered:
+        await self._begin("ask", user_id, incident_id, question, entitled=user_id)
+        claim = Claim(text="It cut the connection pool from 20 to 2", evidence=("e7",))
+        return Answered(facts(), question, claims=(claim,), searched="12 items")
+
+    async def draft(self, user_id: str, incident_id: str) -> Draft:
+        await self._begin("draft", user_id, incident_id, entitled=user_id)
+        return Draft("P8K2Q1: it was the pool (e7).", '{"m":["e7"],"w":true}')
+
+    async def publish(self, user_id: str, incident_id: str, text: str, made_of: str) -> Published:
+        await self._begin("publish", user_id, incident_id, text, made_of, entitled=user_id)
+        return "published"
+
+    async def add_note(self, incident_id: str, by: str, text: str, request_id: str) -> Noted:
+        await self._begin("note", incident_id, by, text, entitled=by)
+        return "noted"
+
+    async def incident_of_thread(self, user_id: str, channel_id: str, thread_ts: str) -> str | None:
+        return "P9Z7X3" if thread_ts == "9.1" and user_id in self.may else None
+
+    async def weekly(self, user_id: str, week: str, form: Any) -> Answer:
+        await self._begin("weekly", user_id, week, entitled=user_id)
+        return Answer("Week 47: too early to say")
+
+    async def home(self, user_id: str) -> HomeTold:
+        await self._begin("home", user_id)
+        seen = self.incidents if user_id in self.may else []
+        spent = [Spent("today", 0.31, 20.0), Spent("this month", 4.2, None)]
+        return HomeTold(await self.status_for(user_id), seen[:1], [4] * len(seen[:1]), True, spent, AT)
 
     async def merge(self, by: str, incident_id: str, into: str, reason: str) -> str:
         await self._begin("merge", by, incident_id, into, reason)
@@ -222,10 +256,26 @@ class FakeRequests:
     async def take_over(self) -> list[Request]:
         return self.left
 
+    async def context_of(self, by: str, thread_ts: str) -> str:
+        found = [one for one in self.kept.values() if one.kind == "assistant" and one.thread_ts == thread_ts]
+        return found[-1].value if found and found[-1].by == by else ""
+
     async def lately(self, kind: str, within: timedelta) -> list[str]:
         return list(dict.fromkeys(one.by for one in self.kept.values() if one.kind == kind))
 
 
 def desks(desk: FakeDesk, requests: FakeRequests | None = None, screens: FakeScreens | None = None) -> Desks:
     """One fake behind every role."""
-    return Desks(requests or FakeRequests(), desk, FakeLife(desk), desk, desk, desk, screens or FakeScreens())
+    return Desks(
+        requests or FakeRequests(),
+        desk,
+        FakeLife(desk),
+        desk,
+        desk,
+        desk,
+        desk,
+        desk,
+        desk,
+        desk,
+        screens or FakeScreens(),
+    )

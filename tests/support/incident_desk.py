@@ -6,20 +6,26 @@ import json
 from datetime import UTC, datetime
 from types import SimpleNamespace
 
+import prompts
 from bot.cards.outbox import Outbox
 from bot.cards.state import from_ranked
 from bot.clock import ManualClock
 from bot.experiment.live import LiveExperiments
 from bot.experiment.switch import KillSwitch
+from bot.flows.ask import Asking
 from bot.flows.desk import IncidentDesk
+from bot.flows.drafts import Drafts
 from bot.flows.entitled import Entitled
 from bot.flows.grouping import Grouping
+from bot.flows.home import Home
 from bot.flows.labels import Labels
 from bot.flows.reading import Reading, SimilarIncident
 from bot.flows.views import Views
 from bot.incidents.book import Book
 from bot.incidents.routing import Routing, Service
+from bot.model.spend import Ceilings
 from bot.store.sqlite import SqliteStore
+from bot.triage.check import Guards
 from bot.trust.admins import Admins
 from bot.trust.audience import Audience
 from bot.trust.principals import Principal
@@ -65,6 +71,11 @@ class Bench:
         self.reading = Reading(self.entitled, self, {frozenset({"payments"}): "[sources.github] readers"}, self.search)
         self.grouping = Grouping(self.entitled, Admins(frozenset({"payments"})), self.wake)
         self.alike: list[SimilarIncident] = []
+        self.home = Home(self.entitled, self.desk, Ceilings(day_usd=20.0), lambda at: True)
+        self.drafts = Drafts(self.entitled, self, self.outbox.say, self.channel_id)
+        self.there = [frozenset(PEOPLE["U1"])]
+        self.notes: list[tuple[str, str, str | None]] = []
+        self.failing: Exception | None = None
         self.acknowledged: list[tuple[str, str]] = []
 
     def wake(self) -> None:
@@ -75,12 +86,35 @@ class Bench:
         return Principal(person_id, frozenset(groups)) if groups else Principal.nobody(person_id, "is not known")
 
     async def audience(self, channel_id, deadline_seconds=0.5):
-        return Audience.of([frozenset(PEOPLE["U1"])], self.clock.now(), channel_id=channel_id)
+        return Audience.of(self.there, self.clock.now(), channel_id=channel_id)
+
+    async def channel_id(self, name):
+        return name
+
+    def asking(self, gateway, paused=""):
+        async def why(triage_id):
+            return paused
+
+        return Asking(
+            entitled=self.entitled, reading=self.reading, gateway=gateway, prompt=prompts.load("ask", 1),
+            fence_key=b"k", guards=Guards(redact=lambda text: text), token_budget=6000, deadline_seconds=5, paused=why,
+        )  # fmt: skip
+
+    async def find_note(self, incident_id, mark):
+        return next((text for _, text, _ in self.notes if mark in text), None)
+
+    async def add_note(self, incident_id, text, email=None):
+        if self.failing is not None:
+            raise self.failing
+        self.notes.append((incident_id, text, email))
+        return "N1"
 
     async def search(self, incident, audience):
         return self.alike
 
     async def acknowledge(self, incident_id, email):
+        if self.failing is not None:
+            raise self.failing
         self.acknowledged.append((incident_id, email))
 
     async def fill(self) -> None:

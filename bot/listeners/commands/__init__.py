@@ -6,7 +6,7 @@ import difflib
 
 from bot.listeners import answers
 from bot.listeners.asked import Asked, Command, Typed
-from bot.listeners.commands import control, groups, labels, life, looking
+from bot.listeners.commands import asking, control, groups, labels, life, looking
 from bot.trust.neutralise import mrkdwn_code
 from integrations.ports import Answer
 
@@ -25,7 +25,7 @@ HELP = Command(
     takes="words",
 )  # fmt: skip
 COMMANDS: tuple[Command, ...] = (
-    *looking.COMMANDS, *life.COMMANDS, *labels.COMMANDS, *groups.COMMANDS, *control.COMMANDS, HELP,
+    *looking.COMMANDS, *asking.COMMANDS, *life.COMMANDS, *labels.COMMANDS, *groups.COMMANDS, *control.COMMANDS, HELP,
 )  # fmt: skip
 BY_NAME = {command.name: command for command in COMMANDS}
 
