@@ -303,7 +303,10 @@ class PagerDuty:
         )  # fmt: skip
 
     async def add_note(self, incident_id: str, text: str, email: str | None = None) -> str:
-        """Writes a note and returns its id; as the PagerDuty user with this login, or as the one of the settings. Unavailable with `answer_lost` when it may stand there all the same."""
+        """Writes a note and returns its id; as the PagerDuty user with this login, or as the one of the settings.
+
+        Unavailable with `answer_lost` when it may stand there all the same.
+        """
         path = f"/incidents/{_safe(self.name, incident_id)}/notes"
         answer = await self._owner.write("POST", path, {"note": {"content": text}}, email=email)
         note_id = identifier(mapping(answer.get("note")).get("id"))
