@@ -99,8 +99,8 @@ class World:
 class Here:
     """Work that a worker process does, done here."""
 
-    async def run(self, work: Callable[..., Any], permitted: Any, marks: Any) -> Ranked:
-        return rank(redact(permitted, REDACTOR), marks=marks)
+    async def run(self, work: Callable[..., Any], permitted: Any, marks: Any, culprits: Any = None) -> Ranked:
+        return rank(redact(permitted, REDACTOR), marks=marks, past_culprits=culprits)
 
 
 class Steps:
