@@ -335,11 +335,13 @@ def _size_of(ranked: Ranked, items: list[Evidence]) -> int:
 
 
 def change_evidence(change: ChangeEvent, fetched_at: datetime, distance: str) -> Evidence:
-    """The citable item of a change: what, where, when, how large; `distance` says how long before the alert."""
+    """The citable item of a change: what, where, who (a role), when, how large; `distance` is the time before the alert."""
     text = [change.summary, f"{change.kind} of {change.service or 'an unnamed service'}"]
     text[1] += f", {distance}"
     if change.environment:
         text[1] += f", in {change.environment}"
+    if change.author_role:
+        text[1] += f", by {change.author_role}"
     if change.size is not None:
         text.append(f"{change.size} lines changed")
     if change.files:
@@ -347,7 +349,7 @@ def change_evidence(change: ChangeEvent, fetched_at: datetime, distance: str) ->
     if change.risk:
         text.append(f"risk: {change.risk}")
     if change.inferred:
-        text.append("read from merges or releases, the repository has no deployments")
+        text.append("read from a merge, a release or a workflow run, not from a deployment")
     if change.detail:
         text.append(change.detail)
     return Evidence(

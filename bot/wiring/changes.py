@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from bot.clock import Clock
 from bot.incidents.changes import StoredChanges
 from bot.incidents.flags import FlagWatch
-from bot.settings import Settings
+from bot.settings import Settings, SourceSection
 from bot.store import Store
 from bot.wiring.values import access_of
 from integrations.asking import Access
@@ -44,15 +44,20 @@ def change_doors(settings: Settings) -> list[SignalDoor]:
 def stored_changes(settings: Settings, store: Store, clock: Clock) -> list[Source]:
     """The changes that came by webhook, where a door for them is open."""
     senders, sections = open_for_changes(settings), settings.file.sources
+
+    def section(sender: str) -> SourceSection | None:
+        """The section of that name, else the first of that kind."""
+        return sections.get(sender) or next((one for one in sections.values() if one.kind == sender), None)
+
     for sender in senders:
-        if sender not in sections:
+        if section(sender) is None:
             log.warning(
                 "/webhooks/%s is open and sitrep.toml has no [sources.%s] with readers: nobody may read its changes",
                 sender, sender,
             )  # fmt: skip
 
     def access(sender: str) -> Access:
-        return access_of(settings, sections.get(sender))
+        return access_of(settings, section(sender))
 
     watched = any((one.kind or name) == "flagd" for name, one in sections.items())
     return [StoredChanges(store, settings.file.workspace, clock, access, 2.0)] if senders or watched else []

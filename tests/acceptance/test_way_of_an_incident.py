@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import pathlib
+import shutil
+import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
@@ -17,6 +21,7 @@ from demo.bot_process import BotProcess, settings
 from demo.slack import SlackThread
 from demo.systems import Systems
 
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 CHANNEL = "#incidents"
 SECONDS = 60.0
 
@@ -132,12 +137,32 @@ async def test_an_incident_from_its_webhook_to_the_report(
     assert report["quality"]["top1"]["whole"] == 1
 
 
+async def _tell_of_a_change(url: str, secret: str, at: datetime) -> Any:
+    """The line of the README, as it stands but for the address and the time; without curl, what it sends."""
+    said = (ROOT / "README.md").read_text(encoding="utf-8")
+    line = next(one for one in said.replace("\\\n", " ").splitlines() if one.lstrip().startswith("curl"))
+    line = line.replace("http://127.0.0.1:8080", url).replace("2026-11-24T14:01:12Z", at.isoformat())
+    if shutil.which("curl") is None:
+        async with httpx.AsyncClient(base_url=url, trust_env=False) as client:
+            body = line.split("-d '")[1].split("'")[0]
+            headers = {"Authorization": f"Bearer {secret}"}
+            return (await client.post("/webhooks/changes", content=body, headers=headers)).json()
+    environment = {**os.environ, "CHANGES_WEBHOOK_SECRETS": secret, "no_proxy": "*"}
+    ran = await asyncio.create_subprocess_shell(
+        line, env=environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
+    )
+    out, _ = await ran.communicate()
+    return json.loads(out)
+
+
 async def test_a_storm_of_alertmanagers_alerts_is_one_card_until_the_last_one_ends(
     tmp_path, systems: Systems, slack: SlackThread
 ) -> None:
     environment = {**systems.environment(), **slack.environment(), "ALERTMANAGER_WEBHOOK_SECRETS": "am-secret"}
+    environment["CHANGES_WEBHOOK_SECRETS"] = "ch-secret"
     environment = {name: value for name, value in environment.items() if not name.startswith("PAGERDUTY_")}
     toml = settings(systems.url) + '[sources.alertmanager]\nreaders = ["everyone"]\n'
+    toml += '[sources.changes]\nreaders = ["everyone"]\n'
     bot = BotProcess(tmp_path / "home", environment, toml)
     await bot.start()
     channel = Channel(slack, bot)
@@ -157,9 +182,14 @@ async def test_a_storm_of_alertmanagers_alerts_is_one_card_until_the_last_one_en
             answer = await client.post("/webhooks/alertmanager", json=body, headers=headers)
         assert answer.status_code == 202
 
+    told = await _tell_of_a_change(bot.url, "ch-secret", began - timedelta(minutes=3))
+    assert told == {"stored": 1, "received": 1}
     await deliver("firing", *names[:2])
     card = await channel.card_says("checkout-api", "2\\u00a0alerts in one storm")
     assert "SEV2" in _text(card)
+    with sqlite3.connect(f"file:{tmp_path / 'home' / 'sitrep.db'}?mode=ro", uri=True) as store:
+        kept = store.execute("SELECT title, service FROM evidence WHERE source = 'changes'").fetchall()
+    assert kept == [("Deploy a1b2c3d: checkout-api", "checkout-api")]
     await deliver("firing", *names)
     await channel.card_says("3\\u00a0alerts in one storm")
     await deliver("resolved", *names[:2])
