@@ -335,7 +335,7 @@ def _size_of(ranked: Ranked, items: list[Evidence]) -> int:
 
 
 def change_evidence(change: ChangeEvent, fetched_at: datetime, distance: str) -> Evidence:
-    """The citable item of a change: what, where, who (a role), when, how large; `distance`: how long before the alert."""
+    """The citable item of a change: what, where, who (a role), when, how large; `distance`: how long before it."""
     text = [change.summary, f"{change.kind} of {change.service or 'an unnamed service'}"]
     text[1] += f", {distance}"
     if change.environment:
