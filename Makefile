@@ -36,12 +36,13 @@ test: $(VENV)/.made ## all tests but the slow matrices
 bench: $(VENV)/.made ## measure, compare with the bars, write .bench/latest.json
 	$(BIN)/python -m tests.bench.run $(BENCHES)
 
-check: $(VENV)/.made $(CHECK)/.made ## format, lint, types, import floors, wheel
+check: $(VENV)/.made $(CHECK)/.made ## format, lint, types, import floors, wheel, dependencies
 	$(CHECK)/bin/ruff format --check .
 	$(CHECK)/bin/ruff check .
 	$(CHECK)/bin/mypy --python-executable $(BIN)/python
 	PYTHONPATH=.:$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))') $(CHECK)/bin/lint-imports --no-cache
 	$(CHECK)/bin/python tools/check_wheel.py
+	$(BIN)/python tools/audit_dependencies.py
 
 format: $(CHECK)/.made ## rewrite files in our format
 	$(CHECK)/bin/ruff format .

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from bot import telemetry
 from bot.clock import Clock
 from bot.errors import SitrepError
+from bot.store.files import private
 
 if TYPE_CHECKING:
     import dbos
@@ -244,8 +245,7 @@ def _where(failed: BaseException) -> str:
 
 def _prepare(path: Path) -> None:
     """Create the engine's database before the engine does: WAL, incremental vacuum, mode 0600."""
-    if not path.exists():
-        path.touch(mode=0o600)
+    private(path)
     connection = sqlite3.connect(path, isolation_level=None)
     try:
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")

@@ -25,6 +25,7 @@ import sqlite_utils
 
 from bot.errors import SitrepError
 from bot.store import Row, Transaction, migrations
+from bot.store.files import private
 from bot.store.values import encode_row, to_text
 
 T = TypeVar("T")
@@ -246,8 +247,7 @@ def search_sql(table: str, where: str) -> str:
 def migrate(path: Path) -> list[str]:
     """Apply every pending step under a lock; returns their names. Two processes at once: one waits."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    if not path.exists():
-        path.touch(mode=0o600)
+    private(path)
     with _file_lock(path.with_name(path.name + ".migrate")):
         try:
             connection = _connect(path)

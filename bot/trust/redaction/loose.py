@@ -9,16 +9,16 @@ from bot.trust.redaction.candidates import FORM, KEYED, Candidate, is_blank
 from bot.trust.redaction.scan import Engine, compile_pattern
 
 _WORD = r"(?:secret|token|api[_ \-]?key|private|access|key)"
-_LOOSE = r"(?i)(" + _WORD + r"(?:[_ .\-]?" + _WORD + r")*)[ \t]*+[ \t:=.\-\n][ \t]*+[\"']?+([A-Za-z0-9+/=_.\-]{16,})"
+_LOOSE = r"(?i)(" + _WORD + r"(?:[_ .\-]?" + _WORD + r")*)[ \t]{0,4}[ \t:=.\-\n][ \t]*+[\"']?+([A-Za-z0-9+/=_.\-]{16,})"
 _NEXT_LINE = (
     r"(?i)\b(?:password|passwort|secret|token|api[_ -]?key)\b[^\n\x00:]{0,80}:[ \t]*+\r?\n(?:[ \t]*+\r?\n)?"
-    r"[ \t>|]*+([^\s\x00\"'`]{8,128})[ \t]*+(?:\r?\n|\x00|$)"
+    r"[ \t>|]*+([^\s\x00\"'`>|][^\s\x00\"'`]{7,127})[ \t]*+(?:\r?\n|\x00|$)"
 )
 """`… the following password to proceed to installation:`, and it stands alone below."""
 _SMTP = r"(?i)334[ \t]UGFzc3dvcmQ6[ \t]*+\r?\n(?:[^\n\x00A-Za-z0-9+/]{0,8})([A-Za-z0-9+/]{4,}={0,2})"
 _TABLE = (
     r"(?i)\b(?:id|ip|user|username|account|login|acc)(?:[ \t]*+/[ \t]*+[a-z]{2,8})?[ \t]*+/[ \t]*+(?:pw|pwd|pass|passwd|password)\b"
-    r"[ \t:=(\-]*+(?:is|are)?[ \t:=(]*+[^\s/,(){}:]{1,64}[ \t]*+[/,(\t ][ \t]*+([^\s,(){}]{4,64})"
+    r"[ \t:=(\-]*+(?:is|are)?[ \t:=(]*+[^\s/,(){}:=\-][^\s/,(){}:]{0,63}[ \t]{0,4}[/,(\t ][ \t]*+([^\s,(){}]{4,64})"
 )
 """`id/pw: master/…`."""
 _NAME_BYTES = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.- "
@@ -90,6 +90,6 @@ class LooselyNamed:
 GATE = (
     # (at least two digits are in any value that is found)
     _WORD
-    + r"[ \t]*+[ \t:=.\-\"'\n]{1,3}[a-z+/=_.\-]{0,64}[0-9][a-z0-9+/=_.\-]|(?:password|passwort|secret|token|key)\b[^\n\x00:]{0,80}:[ \t]*+\r?$"
+    + r"[ \t]{0,4}[ \t:=.\-\"'\n]{1,3}[a-z+/=_.\-]{0,64}[0-9][a-z0-9+/=_.\-]|(?:password|passwort|secret|token|key)\b[^\n\x00:]{0,80}:[ \t]*+\r?$"
     r"|334 ugfzc3|/[ \t]*+(?:pw|pwd|pass|passwd|password)\b"
 )
