@@ -75,7 +75,9 @@ def licence_of(found: importlib.metadata.Distribution) -> list[str]:
     expression = meta.get("License-Expression") or ""
     if not expression:
         said = (meta.get("License") or "").strip()
-        classified = [one.split(" :: ")[-1] for one in meta.get_all("Classifier") or [] if one.startswith("License :: ")]
+        classified = [
+            one.split(" :: ")[-1] for one in meta.get_all("Classifier") or [] if one.startswith("License :: ")
+        ]
         if said and len(said) < 60:
             expression = WORDS.get(said, said)
         else:
@@ -85,7 +87,9 @@ def licence_of(found: importlib.metadata.Distribution) -> list[str]:
 
 def licence_problems(pins: dict[str, set[str]]) -> tuple[int, list[str]]:
     """How many of the pinned packages are installed here, and which have a licence that nobody agreed to."""
-    installed = {normal(one.metadata["Name"]): one for one in importlib.metadata.distributions() if one.metadata["Name"]}
+    installed = {
+        normal(one.metadata["Name"]): one for one in importlib.metadata.distributions() if one.metadata["Name"]
+    }
     problems: list[str] = []
     seen = 0
     for name, versions in sorted(pins.items()):
@@ -97,7 +101,9 @@ def licence_problems(pins: dict[str, set[str]]) -> tuple[int, list[str]]:
             problems.append(f"{name} {found.version} is installed, {min(versions)} is pinned: run make .venv")
         named = licence_of(found)
         if name not in AGREED and (not named or not set(named) <= LICENCES):
-            problems.append(f"{name}: licence {' / '.join(named) or 'not named'}: agree to it in {pathlib.Path(__file__).name}")
+            problems.append(
+                f"{name}: licence {' / '.join(named) or 'not named'}: agree to it in {pathlib.Path(__file__).name}"
+            )
     strangers = installed.keys() - pins.keys() - {"pip", "setuptools", "sitrep"}
     problems += [f"{name} is installed and not pinned" for name in sorted(strangers)]
     return seen, problems

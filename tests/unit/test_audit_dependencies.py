@@ -45,7 +45,9 @@ def test_what_is_no_pin_is_said(audit: ModuleType, text: str, said: str) -> None
     assert any(said in problem for problem in problems), problems
 
 
-def test_what_is_installed_is_pinned_under_an_agreed_licence(audit: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_installed_is_pinned_under_an_agreed_licence(
+    audit: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pins, _ = audit.lock_problems((ROOT / "requirements.lock").read_text(encoding="utf-8"), "requirements.lock")
     seen, problems = audit.licence_problems(pins)
     assert seen > 60

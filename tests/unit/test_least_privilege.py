@@ -93,7 +93,12 @@ def shown(thing: Any) -> str:
 def test_no_secret_of_any_variable_is_shown_by_the_settings(tmp_path: pathlib.Path) -> None:
     settings = full(tmp_path)
     secrets = settings.secrets
-    read = [secrets.slack_bot_token, *secrets.secret_keys, *secrets.system_tokens.values(), *secrets.source_tokens.values()]
+    read = [
+        secrets.slack_bot_token,
+        *secrets.secret_keys,
+        *secrets.system_tokens.values(),
+        *secrets.source_tokens.values(),
+    ]
     assert all(one is not None and PLANTED in one.get_secret_value() for one in read)
     for thing in (settings, secrets, vars(secrets), SimpleNamespace(settings=settings), [settings]):
         assert PLANTED not in shown(thing)
