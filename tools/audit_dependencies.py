@@ -18,8 +18,8 @@ HASH = re.compile(r"    --hash=sha256:[0-9a-f]{64}(?: \\)?")
 
 LICENCES = frozenset(
     {
-        "MIT", "MIT-0", "0BSD", "ISC", "Zlib", "CC0-1.0", "BSD", "BSD-2-Clause", "BSD-3-Clause", "Apache-2.0", "PSF-2.0",
-        "MPL-2.0", "Unlicense", "Public Domain",
+        "MIT", "MIT-0", "0BSD", "ISC", "Zlib", "CC0-1.0", "BSD", "BSD-2-Clause", "BSD-3-Clause", "Apache-2.0",
+        "PSF-2.0", "MPL-2.0", "Unlicense", "Public Domain",
     }
 )  # fmt: skip
 """Permissive ones, and MPL-2.0, whose conditions hold for changes to its own files, which we do not make."""
