@@ -1,4 +1,4 @@
-"""What is installed with Sitrep is pinned, hashed, named, and under a licence that was agreed to. Works without a network.
+"""What is installed with Sitrep is pinned, hashed, named, and under a licence that was agreed to. Needs no network.
 
 It does not know of vulnerabilities: that takes an advisory service (docs/security/supply-chain.md has the command).
 """

@@ -34,10 +34,15 @@ def test_every_pin_has_its_hashes(audit: ModuleType, name: str) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", "pins nothing"), ("click==8.2.0\n", "has no sha256"), ("click==8.2.0 \\\n" + HASHED + "rich==15.0\n", "rich has no sha256"),
-        ("click>=8\n" + HASHED, "no pin by version"), ("click @ https://example.com/click.whl\n" + HASHED, "no pin by version"),
-        ("-e ./click\n", "no pin by version"), ("--index-url https://example.com\n", "no pin by version"),
-        (("click==8.2.0 \\\n" + HASHED) * 2, "stands there twice"), ("click==8.2.0 \\\n    --hash=md5:00\n", "no sha256"),
+        ("", "pins nothing"),
+        ("click==8.2.0\n", "has no sha256"),
+        ("click==8.2.0 \\\n" + HASHED + "rich==15.0\n", "rich has no sha256"),
+        ("click==8.2.0 \\\n    --hash=md5:00\n", "no sha256"),
+        ("click>=8\n" + HASHED, "no pin by version"),
+        ("click @ https://example.com/click.whl\n" + HASHED, "no pin by version"),
+        ("-e ./click\n", "no pin by version"),
+        ("--index-url https://example.com\n", "no pin by version"),
+        (("click==8.2.0 \\\n" + HASHED) * 2, "stands there twice"),
     ],
 )  # fmt: skip
 def test_what_is_no_pin_is_said(audit: ModuleType, text: str, said: str) -> None:

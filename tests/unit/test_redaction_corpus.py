@@ -95,3 +95,12 @@ def test_texts_of_many_systems_lose_little(shared_data: pathlib.Path) -> None:
     assert sum(count for kind, count in kinds.items() if kind not in ("email", "authorization", "signature")) <= 60, (
         kinds
     )
+
+
+def test_a_line_that_was_taken_along_takes_its_own_next_line_along() -> None:
+    """The first line is looked at, and the second with it; the third belongs to the second."""
+    text = "auth: see below\n- name: X_API_KEY\n  value: tulip-Fields77\n"
+    assert "tulip-Fields77" not in REDACTOR.redact(text).text
+    lines = ["MIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSjAgEAAoIBAQ" + str(number) * 14 for number in range(10)] * 20
+    key = "password: x1y2z3\n-----BEGIN PRIVATE KEY-----\n" + "\n".join(lines) + "\n-----END PRIVATE KEY-----"
+    assert "MIIE" not in REDACTOR.redact(key).text

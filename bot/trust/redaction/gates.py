@@ -18,9 +18,6 @@ _LINES_AFTER = 1
 _BLOCK_LINES = 260
 _SPARE_LINES = 60
 """A block that is looked at has so many lines more than any key has."""
-_SHORT_LINES = 8
-_LONGEST_LINE = 400
-"""A longer line begins no block."""
 
 _ASSIGNED = names.CORE + r"[A-Za-z0-9_.\-]*+(?:\\{0,8}+[\"'`]?+[\])]?+[ \t]*+(?:[=:>,]|->)|[\"'>\r\n]|\\{1,8}[nrt])"
 _FLAGGED = r"[ \t\n\"'\[,(]--?[a-z0-9_\-]*" + names.CORE + r"[a-z0-9_\-]*+[\"']?+,?+[ \t]"
@@ -92,10 +89,8 @@ class Gates:
         # The first character of a shape may be what stands before it: a line feed, say.
         hits = sorted((*_first_on_each_line(self._words, joined, 0), *_first_on_each_line(self._shapes, joined, 1)))
         done, current, first = -1, -1, 0
-        block = -1
+        spare = -1
         for hit in hits:
-            if hit < done and not self._begins_block(joined, hit, block):
-                continue
             text = bisect.bisect_right(starts, hit) - 1
             low, high = starts[max(text, 0)], ends[max(text, 0)]
             if text < 0 or hit >= high:
@@ -106,9 +101,10 @@ class Gates:
                 low, high = starts[text], ends[text]
                 hit = low
             begin = max(low, joined.rfind(b"\n", low, hit) + 1)
-            end = self._end(joined, begin, hit, high)
-            if joined.count(b"\n", hit, end) > _SHORT_LINES:
-                block = hit
+            # Long blocks that begin close to each other are looked at together: the first is taken longer than any is.
+            end, block = self._end(joined, begin, hit, high, blocks=hit >= spare)
+            if block:
+                spare = _lines_on(joined, hit, high, _SPARE_LINES)
             if text == current and begin <= done + 1:
                 done = max(done, end)
                 continue
@@ -118,30 +114,26 @@ class Gates:
         if current >= 0:
             yield current, first, done
 
-    def _begins_block(self, joined: bytes, hit: int, block: int) -> bool:
-        """Whether a long block begins on the line of `hit`, well after the one that began at `block`.
-
-        Blocks that begin close to each other are looked at together: the first is taken longer than any is.
-        """
-        if block >= 0 and joined.count(b"\n", block, hit) < _SPARE_LINES:
-            return False
-        begin = joined.rfind(b"\n", max(0, hit - _LONGEST_LINE), hit) + 1
-        end = joined.find(b"\n", hit, hit + _LONGEST_LINE)
-        return end >= 0 and self._long_block.find(joined[begin:end]) is not None
-
-    def _end(self, joined: bytes, begin: int, hit: int, high: int) -> int:
-        """Where the close look ends: after the line that follows, or after the block that begins here."""
+    def _end(self, joined: bytes, begin: int, hit: int, high: int, *, blocks: bool) -> tuple[int, bool]:
+        """Where the close look ends: after the line that follows, or after the block that begins here; and whether one
+        does. `blocks`: a long one is looked for."""
         end = joined.find(b"\n", hit, high)
         if end < 0:
-            return high
+            return high, False
         line = joined[begin:end]
+        if blocks and self._long_block.find(line) is not None:
+            return _lines_on(joined, end + 1, high, _BLOCK_LINES), True
         more = _LINES_AFTER
-        if self._long_block.find(line) is not None:
-            more = _BLOCK_LINES
-        elif self._short_block.find(line) is not None:
+        if self._short_block.find(line) is not None:
             more += 2
-        for _ in range(more):
-            end = joined.find(b"\n", end + 1, high)
-            if end < 0:
-                return high
-        return end
+        return _lines_on(joined, end + 1, high, more), False
+
+
+def _lines_on(joined: bytes, at: int, high: int, lines: int) -> int:
+    """Where the line ends that is so many lines on from `at`, counting its own; `high` where there are fewer."""
+    for _ in range(lines):
+        end = joined.find(b"\n", at, high)
+        if end < 0:
+            return high
+        at = end + 1
+    return at - 1
