@@ -12,6 +12,10 @@ EVALS: dict[str, tuple[str, str]] = {
     "rank": ("bot.evals.rank", "culprit service and change on labelled incident bundles"),
     "correlate": ("bot.evals.correlate", "incidents per alert storm, and storms taken for one"),
     "injection": ("bot.evals.injection", "marks of the injection marker on harmless and hostile texts"),
+    "prompts": (
+        "bot.cli.eval_prompts",
+        "golden cases of every prompt; the smallest model that passes, by use",
+    ),
     "permissions": ("bot.evals.permissions", "the decision who may read, against a plain reference"),
 }
 """Every eval. The help line stands here so that `--help` imports none of them."""

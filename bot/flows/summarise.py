@@ -1,4 +1,4 @@
-"""compose → infer → check, for one ranked incident: the order of the three rooms around a model."""
+"""compose → infer → check (→ second opinion), for one ranked incident: the order of the rooms around a model."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from bot.model.call import Answer
 from bot.model.gateway import Gateway
 from bot.triage.check import Guards, check
 from bot.triage.compose import Suspicious, compose, fence_mark
-from bot.triage.infer import infer
+from bot.triage.infer import Answered, infer
+from bot.triage.second_opinion import LEAST_SECONDS, opinion, question, supplement
 from bot.types import ModelOutcome, Ranked, Rejected, Released
 from prompts import Prompt
 
@@ -29,6 +30,8 @@ class Summarise:
     team: Callable[[str | None], str | None]
     """The team that pays for a service's incidents, if one does."""
     suspicious: Suspicious = "quoted"
+    validate: Prompt | None = None
+    """The prompt of a second opinion; None where nobody wants one."""
 
     async def __call__(self, ranked: Ranked, *, triage_id: str, step: str) -> Released | Rejected:
         """One summary, or the reason why there is none."""
@@ -58,12 +61,33 @@ class Summarise:
             )
         with tracer.start_as_current_span(telemetry.SPAN_CHECK) as span:
             checked = check(answered, self.guards)
+            if isinstance(checked, Released) and self.validate is not None:
+                team = self.team(incident.service)
+                checked = await self._second_opinion(answered, checked, self.validate, triage_id, step, team)
             outcome: ModelOutcome = "released" if isinstance(checked, Released) else checked.outcome
             reason = "" if isinstance(checked, Released) else checked.reason
             span.set_attributes({telemetry.OUTCOME: outcome, telemetry.REASON: reason})
         if isinstance(answered.reply, Answer):  # a refusal has been recorded with its outcome already
             await self.gateway.conclude(incident.workspace_id, "triage", answered.reply.usage, outcome, reason)
         return checked
+
+    async def _second_opinion(
+        self, answered: Answered, released: Released, prompt: Prompt, triage_id: str, step: str, team: str | None
+    ) -> Released | Rejected:
+        """What is left of the same deadline is for it; its own call is recorded with its own outcome."""
+        composed, used = answered.composed, released.usage.latency_seconds if released.usage else 0.0
+        left = self.deadline_seconds - used
+        if left < LEAST_SECONDS:
+            return released
+        call = question(
+            composed, released.summary, prompt,
+            workflow_id=triage_id, step=step, triage_id=triage_id, team=team,
+        )  # fmt: skip
+        reply = await self.gateway.complete(call, left)
+        given = opinion(reply, released.summary)
+        if isinstance(reply, Answer):
+            await self.gateway.conclude(composed.workspace_id, "validate", reply.usage, given.outcome, given.reason)
+        return supplement(released, given)
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,21 @@ def approved_models(settings: Settings) -> Models:
     return pins.read(path.read_text(encoding="utf-8") if path else prompts.models_text(), str(path or "models.toml"))
 
 
+def reachable(settings: Settings, models: Models) -> list[Pin]:
+    """The approved pins that can be asked: they have their key, or are own servers that `[model] chains` or
+    SITREP_MODEL name. An address in SITREP_MODEL_URL is that of the one model that is asked there, and no other's."""
+    secrets = settings.secrets
+    named = {name for chain in settings.file.model.chains.values() for name in chain} | {secrets.model}
+    keys = {OPENAI_KEY} if secrets.openai_api_key is not None else set()
+    keys |= set(secrets.system_tokens)
+    chosen = {pin.name: pin for chain in chains_of(settings, models).values() for pin in chain}
+    return [
+        chosen.get(pin.name, pin)
+        for pin in models.pins
+        if pin.name in chosen or (pin.hosting == "hosted" and pin.key in keys) or pin.name in named
+    ]
+
+
 def chains_of(settings: Settings, models: Models) -> dict[Use, tuple[Pin, ...]]:
     """The pins per use as SITREP_MODEL, SITREP_MODEL_URL and `[model] chains` say; empty without a key or an address.
 
@@ -169,6 +184,7 @@ def build_summarise(
             deadline_seconds=settings.file.timeouts.model_seconds,
             team=routing.team,
             suspicious=settings.file.summary.suspicious,
+            validate=prompts.load("validate", 1) if settings.file.model.validate_summaries else None,
         )
 
     versions = {version: of(version) for name, version in prompts.names() if name == "triage"}

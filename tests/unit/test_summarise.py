@@ -26,7 +26,7 @@ GOOD = {
 }
 
 
-def summarise(store: MemoryStore, endpoint: ScriptedModel, **more: Any) -> Summarise:
+def summarise(store: MemoryStore, endpoint: ScriptedModel, validate: bool = False, **more: Any) -> Summarise:
     return Summarise(
         gateway=gateway(store, endpoint, **more),
         prompt=prompts.load("triage", 1),
@@ -35,6 +35,7 @@ def summarise(store: MemoryStore, endpoint: ScriptedModel, **more: Any) -> Summa
         token_budget=6000,
         deadline_seconds=5.0,
         team=lambda service: "payments" if service == "checkout-api" else None,
+        validate=prompts.load("validate", 1) if validate else None,
     )
 
 
