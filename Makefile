@@ -6,7 +6,7 @@ CHECK := .venv-check
 export PYTHONDONTWRITEBYTECODE :=
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help demo record test check bench chaos lock test-parts format clean
+.PHONY: help demo practice record test check bench chaos lock test-parts format clean
 help: ## list the targets
 	@grep -hE '^[a-z.-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 18
 
@@ -26,6 +26,9 @@ $(CHECK)/.made: requirements-check.lock
 
 demo: $(VENV)/.made ## a recorded incident, a local Slack and the bot; ONCE=1 ends by itself, MODEL=local adds a model
 	@$(BIN)/python -m demo $(if $(ONCE),--once) $(if $(MODEL),--model $(MODEL))
+
+practice: $(VENV)/.made ## the demo's systems and a local Slack without the bot, to try the first day in (docs/quickstart.md)
+	@$(BIN)/python -m demo.practice
 
 record: $(VENV)/.made ## record the demo's incident again: eight minutes, needs git
 	$(BIN)/python -m demo.record
