@@ -89,7 +89,7 @@ def _proposals(listed: Sequence[Named]) -> list[_Proposal]:
             elif exact is None:
                 by_stem.by_stem.append(f"{one.key} {ref!r}")
             by_stem.names.setdefault(one.key, []).append(ref)
-            if title != ref:
+            if title not in (ref, by_stem.name) and one.key == "pagerduty":
                 by_stem.titles.append(title)
     return found
 

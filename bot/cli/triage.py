@@ -128,8 +128,9 @@ def _to_whom(found: Preview, groups: frozenset[str] | None) -> list[str]:
         return [*lines, f"For: somebody in {', '.join(sorted(groups))}, whoever reads the channel"]
     if isinstance(found.audience, AudienceUnknown):
         return [*lines, f"For: unknown ({found.audience.reason}); so only the fallback fields are shown"]
-    kinds = len(found.audience.signatures)
-    lines.append(f"For: {found.audience.people} readers with {kinds} different sets of groups")
+    people, kinds = found.audience.people, len(found.audience.signatures)
+    alike = "all in the same groups" if kinds == 1 else f"of {kinds} kinds by their groups"
+    lines.append(f"For: {people} {'reader' if people == 1 else f'readers, {alike}'}")
     return [*lines, *(f"    {notice}" for notice in found.audience.notices)]
 
 
