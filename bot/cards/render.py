@@ -13,8 +13,8 @@ from bot.trust.neutralise import LinkPolicy, mrkdwn, mrkdwn_object, plain_text, 
 
 Form = Literal["modern", "classic", "minimal"]
 """`minimal` is the lock screen's sentence alone, for a server that refuses the classic form too."""
-Part = Literal["card", "reply1", "reply2", "thread"]
-PARTS: tuple[Part, ...] = ("card", "reply1", "reply2", "thread")
+Part = Literal["card", "reply1", "reply2", "thread", "narrowed"]
+PARTS: tuple[Part, ...] = ("card", "reply1", "reply2", "thread", "narrowed")
 
 MAX_TEXT = 2900
 _TEXT_RUN = 400
@@ -59,12 +59,14 @@ def render(state: CardState, form: Form = "modern") -> Rendered:
     if depth:
         heading = f"Details of {state.incident.id}: " + ", ".join(s.heading.lower() for s in depth)
         thread["thread"] = RenderedPart(mrkdwn(heading, 300), made.details(depth, policy, began))
+    thread |= _narrowed(state)
     return Rendered(notification, made.card(told, policy, began), thread)
 
 
 def parts_of(state: CardState) -> frozenset[str]:
     """The parts that have something to say; the others are absent from `render`."""
     parts = {"card", *(name for name, _ in zip(("reply1", "reply2"), state.replies, strict=False))}
+    parts |= {"narrowed"} if state.narrowed else set()
     return frozenset(parts | ({"thread"} if details.sections(state) else set()))
 
 
@@ -117,6 +119,13 @@ def plain(line: Line) -> str:
     return "".join(shown).strip()
 
 
+def _narrowed(state: CardState) -> dict[str, RenderedPart]:
+    """A line in the thread that something was narrowed, never what."""
+    if not state.narrowed:
+        return {}
+    return {"narrowed": RenderedPart(words.NARROWED, [{"type": "section", "text": mrkdwn_object(words.NARROWED)}])}
+
+
 def _minimal(sentence: str) -> dict[str, Any]:
     return {"type": "section", "text": plain_text(sentence, 2900)}
 
@@ -127,4 +136,4 @@ def _minimal_thread(state: CardState) -> dict[str, RenderedPart]:
         told = plain(reply_line(state, change_id))
         block = {"type": "section", "text": mrkdwn_object(told)}
         thread[name] = RenderedPart(told, [block], broadcast=True)
-    return thread
+    return thread | _narrowed(state)

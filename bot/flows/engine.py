@@ -183,6 +183,15 @@ class Engine:
             await self._dbos.delete_workflows_async([row.workflow_id for row in rows])
         return len(rows)
 
+    async def forget_all(self) -> int:
+        """Delete every workflow, whatever its state; returns how many. For the end of a workspace."""
+        assert self._dbos is not None
+        count = 0
+        while rows := await self._dbos.list_workflows_async(limit=500, load_input=False, load_output=False):
+            await self._dbos.delete_workflows_async([row.workflow_id for row in rows])
+            count += len(rows)
+        return count
+
     async def close(self) -> None:
         """Stop taking work. What is in flight stays pending and is recovered at the next start."""
         if self._dbos is not None:

@@ -68,7 +68,7 @@ PERSON_EVENTS = ("user_change", "team_join")
 
 class Listeners:
     """Registers everything on one Bolt app. `form` is the form of blocks that this workspace takes; `redact` is for
-    what people type, before it is stored."""
+    what people type, before it is stored; `gone` hears that the app was uninstalled."""
 
     def __init__(
         self,
@@ -78,6 +78,7 @@ class Listeners:
         form: Callable[[], Awaitable[Form]],
         clock: Clock,
         redact: Callable[[str], str],
+        gone: Callable[[str], Awaitable[None]] | None = None,
     ) -> None:
         self._desks = desks
         self._replies = replies
@@ -85,6 +86,7 @@ class Listeners:
         self._form = form
         self._clock = clock
         self._redact = redact
+        self._gone = gone
         self._working: set[asyncio.Task[Any]] = set()
 
     def bolt(self, client: AsyncWebClient) -> AsyncApp:
@@ -107,6 +109,8 @@ class Listeners:
         for name in ("app_mention", "app_home_opened", *ASSISTANT_EVENTS):
             app.event(name)(self.told)
         app.event("message")(self.told)
+        app.event("app_uninstalled")(self.uninstalled)
+        app.event("tokens_revoked")(self.uninstalled)
         app.shortcut(TRIAGE_MESSAGE)(self.triage_message)
         app.error(self.broken)
         return app
@@ -355,6 +359,13 @@ class Listeners:
         person = found.get("id") if isinstance(found, Mapping) else found
         if isinstance(person, str) and person:
             await self._readers.person_changed(person)
+
+    async def uninstalled(self, event: Body) -> None:
+        """The app is gone, or the token that it posts with; other people's tokens are theirs."""
+        tokens = event.get("tokens")
+        ours = event.get("type") == "app_uninstalled" or (isinstance(tokens, Mapping) and bool(tokens.get("bot")))
+        if ours and self._gone is not None:
+            await self._gone(str(event.get("type")))
 
     async def broken(self, error: Exception) -> None:
         """What a listener let through: an event, whose hourly check comes anyway, or Bolt's own."""

@@ -108,6 +108,8 @@ class SlackSection(Section):
     blocks: Literal["auto", "classic"] = "auto"
     mode: Literal["socket", "http"] = "socket"
     public_channel_audience: Literal["workspace", "members"] = "workspace"
+    on_uninstall: Literal["keep", "purge"] = "keep"
+    """What becomes of the data when Slack takes the app's token away; in both cases nothing is sent any more."""
 
 
 class PagerDutySection(Section):

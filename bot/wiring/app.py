@@ -33,6 +33,7 @@ from bot.flows.refresh import RefreshFlow
 from bot.flows.rounds import Rounds
 from bot.flows.summarise import Pausable
 from bot.flows.triage import Parts, Timeouts, TriageFlow
+from bot.flows.uninstalled import Uninstalled
 from bot.flows.views import IncidentView, Views
 from bot.flows.warm import WarmWorker
 from bot.flows.warm import redact_value as warm_redact_value
@@ -108,6 +109,7 @@ class App:
     refresh: RefreshFlow
     readers: AudienceEvents
     """What the doors tell about who reads what."""
+    uninstalled: Uninstalled
     web: Starlette
     loops: dict[str, Callable[[], Awaitable[None]]]
 
@@ -323,7 +325,13 @@ async def build(settings: Settings, stack: AsyncExitStack, *, checkpoint: Checkp
         pagerduty=pagerduty, weekly=weekly, web=slack.web, model=partial(_model_sentence, gateway),
     )  # fmt: skip
     desks = desks_of(behind, life)
-    routes, slack_loops = slack_door(settings, slack, egress, desks, readers, outbox, clock, redactor, stack)
+    uninstalled = Uninstalled(
+        store, file.workspace, clock, slack.web.token_works, engine.forget_all, purge=file.slack.on_uninstall == "purge"
+    )
+    await uninstalled.refuse_start()
+    routes, slack_loops = slack_door(
+        settings, slack, egress, desks, readers, outbox, clock, redactor, uninstalled.heard, stack
+    )
     web = create_app(
         doors=doors_of(settings, egress, stack),
         intake=intake,
@@ -336,7 +344,9 @@ async def build(settings: Settings, stack: AsyncExitStack, *, checkpoint: Checkp
         incident_view=IncidentView(views, {n: frozenset(t.groups) for n, t in file.tokens.items()}).view,
         extra_routes=routes,
     )
-    app = App(settings, clock, store, book, engine, outbox, drainer, directory, parts, refresh, readers, web, {})
+    app = App(
+        settings, clock, store, book, engine, outbox, drainer, directory, parts, refresh, readers, uninstalled, web, {}
+    )
     app.loops = {
         "drainer": drainer.run,
         "outbox": outbox.run,
@@ -395,11 +405,12 @@ async def serve(settings: Settings, *, checkpoint: Checkpoint | None = None) -> 
         }
         tasks["web"] = asyncio.ensure_future(server.serve(sockets=[listening]))
         tasks["stop"] = asyncio.ensure_future(stop.wait())
+        tasks["uninstalled"] = asyncio.ensure_future(app.uninstalled.wait())
         log.info("listening on http://%s:%s", settings.secrets.bind, listening.getsockname()[1])
         try:
             await asyncio.wait(tasks.values(), return_when=asyncio.FIRST_COMPLETED)
             for name, task in tasks.items():
-                if name != "stop" and task.done():
+                if name not in ("stop", "uninstalled") and task.done():
                     failed = None if task.cancelled() else task.exception()
                     why = f"with {type(failed).__name__}" if failed else "by itself"
                     raise SitrepError(f"the {name} part ended {why}")
@@ -409,3 +420,5 @@ async def serve(settings: Settings, *, checkpoint: Checkpoint | None = None) -> 
             for task in tasks.values():
                 task.cancel()
             await asyncio.gather(*tasks.values(), return_exceptions=True)
+            if app.uninstalled.gone:
+                await app.uninstalled.finish()

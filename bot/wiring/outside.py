@@ -186,11 +186,11 @@ async def slack_of(settings: Settings, egress: Egress, stack: AsyncExitStack) ->
 
 def slack_door(
     settings: Settings, slack: SlackParts, egress: Egress, desks: Desks, readers: AudienceEvents, outbox: Outbox,
-    clock: Clock, redactor: Redactor, stack: AsyncExitStack,
+    clock: Clock, redactor: Redactor, gone: Callable[[str], Awaitable[None]], stack: AsyncExitStack,
 ) -> tuple[list[Route], dict[str, Callable[[], Awaitable[None]]]]:  # fmt: skip
     """Commands, buttons and events: a loop for Socket Mode, or a route for signed HTTP."""
     replies = SlackReplies(slack.web, slack.session, settings.secrets.slack_api_url)
-    listeners = Listeners(desks, replies, readers, outbox.form, clock, lambda text: redactor.redact(text).text)
+    listeners = Listeners(desks, replies, readers, outbox.form, clock, lambda text: redactor.redact(text).text, gone)
     stack.push_async_callback(listeners.close)
     bolt = listeners.bolt(slack.client)
     token = settings.secrets.slack_app_token

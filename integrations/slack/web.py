@@ -163,6 +163,10 @@ class SlackWeb:
             at=at if at is not None and at.tzinfo is not None else None,
         )
 
+    async def token_works(self) -> None:
+        """Asks Slack now. Raises Denied when it takes the token no more."""
+        await self.call("auth.test", body={})
+
     async def identity(self) -> Mapping[str, Any]:
         """`auth.test`, asked once: whose token this is, in which workspace."""
         async with self._asking:

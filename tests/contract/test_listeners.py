@@ -53,6 +53,7 @@ class Door:
     readers: FakeReaderEvents = field(default_factory=FakeReaderEvents)
     requests: FakeRequests = field(default_factory=FakeRequests)
     screens: FakeScreens = field(default_factory=FakeScreens)
+    gone: list[str] = field(default_factory=list)
     sent: int = 0
 
     async def command(self, text: str, user: str = "U0PRIYA", channel: str = "C0OTHER") -> Any:
@@ -145,8 +146,13 @@ async def door(slack_web: Any) -> Door:
     def redact(text: str) -> str:
         return text.replace("hunter2", "<secret>")
 
-    listeners = Listeners(desks(desk, requests, screens), replies, readers, form, ManualClock(AT), redact)
-    return Door(listeners, listeners.bolt(slack_web), desk, replies, readers, requests, screens)
+    told: list[str] = []
+
+    async def gone(what: str) -> None:
+        told.append(what)
+
+    listeners = Listeners(desks(desk, requests, screens), replies, readers, form, ManualClock(AT), redact, gone)
+    return Door(listeners, listeners.bolt(slack_web), desk, replies, readers, requests, screens, told)
 
 
 # --- commands -----------------------------------------------------------------------------------------------------
@@ -734,6 +740,13 @@ async def test_what_changes_who_reads_is_passed_on(event: Any, heard: Any, door:
     assert door.readers.heard == [heard]
 
 
+async def test_that_the_app_is_gone_is_passed_on_and_other_peoples_tokens_are_not(door: Door) -> None:
+    await door.event({"type": "tokens_revoked", "tokens": {"oauth": ["U1"]}}, "Ev60")
+    await door.event({"type": "tokens_revoked", "tokens": {"oauth": [], "bot": ["UBOT"]}}, "Ev61")
+    await door.event({"type": "app_uninstalled"}, "Ev62")
+    assert door.gone == ["tokens_revoked", "app_uninstalled"]
+
+
 async def test_slacks_own_samples_are_understood(door: Door, wire: Any) -> None:
     for sample in wire("slack", "block_actions").values():
         body = urlencode({"payload": json.dumps(sample)})
@@ -944,6 +957,6 @@ async def test_every_event_of_the_manifest_is_heard(door: Door) -> None:
         event = {"type": name.partition(".")[0], "channel": "C1", "user": "U1", "text": "x", "channel_type": "im",
                  "assistant_thread": {"user_id": "U1", "channel_id": "D1", "thread_ts": "1.1"}}  # fmt: skip
         await door.event(event, f"Ev9{number}")
-        assert door.readers.heard or len(door.requests.kept) > kept, name
+        assert door.readers.heard or door.gone or len(door.requests.kept) > kept, name
     (shortcut,) = manifest["features"]["shortcuts"]
     assert shortcut["callback_id"] == TRIAGE_MESSAGE

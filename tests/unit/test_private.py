@@ -6,8 +6,9 @@ import json
 
 import pytest
 
-from bot.cards import private
+from bot.cards import private, words
 from bot.cards.limits import violations
+from bot.cards.render import parts_of, render
 from bot.cards.samples import every_state
 from bot.errors import NotPermitted
 from bot.flows.entitled import OnlyAdmins
@@ -189,3 +190,15 @@ async def test_services_are_split_off_by_name(bench):
     assert row["service"] == "search"
     notes = await bench.store.query("SELECT note FROM signals ORDER BY seq")
     assert {one["incident_id"] for note in notes for one in json.loads(note["note"])} == {"P1", made}
+
+
+@pytest.mark.parametrize("form", ["modern", "classic", "minimal"])
+def test_the_thread_is_told_that_something_was_narrowed_and_not_what(form):
+    state = every_state()["facts"]
+    assert render(state, form).part("narrowed") is None
+    assert "narrowed" not in parts_of(state)
+    narrowed = state.model_copy(update={"narrowed": True})
+    part = render(narrowed, form).part("narrowed")
+    assert (part.text, part.broadcast) == (words.NARROWED, False)
+    assert "narrowed" in parts_of(narrowed)
+    assert violations(part.text, part.blocks) == []
