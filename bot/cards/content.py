@@ -212,7 +212,7 @@ def _fixed_steps(state: CardState) -> tuple[Line, ...]:
         if first.rollback_url:
             steps.append((Run("Roll it back", "mark", url=first.rollback_url, limit=NAME_LIMIT),
                           text(" if the diff explains it")))  # fmt: skip
-    runbook = next((item for item in state.evidence if item.kind == "runbook"), None)
+    runbook = next((item for item in state.evidence if item.kind == "runbook" and not item.suspicious), None)
     if runbook is not None:
         steps.append((text(f"Follow the runbook “{runbook.title[:NAME_LIMIT]}”"), *marks(state, [runbook.mark])))
     for kind, sentence in (("trace", "Look at the slowest request"), ("metric", "Look at the graph"),
@@ -264,7 +264,7 @@ def timeline(state: CardState, limit: int = MAX_TIMELINE) -> tuple[Line, ...]:
 
 def footer(state: CardState) -> Line:
     """What is missing, what was hidden, how long it took, what it cost: reasons in words, never an error text."""
-    parts = [_sources(state), _hidden(state), *_missing_summary(state)]
+    parts = [_sources(state), _hidden(state), _like_orders(state), *_missing_summary(state)]
     if state.narrowed:
         parts.append(words.NARROWED.rstrip("."))
     if state.paused:
@@ -301,6 +301,16 @@ def _source_note(source: SourceStatus) -> str:
     """ "Tempo: no answer in 3 s", its name not said twice."""
     note = source.note.strip().rstrip(".")
     return note if note.casefold().startswith(source.name.casefold()) else f"{source.name}: {note}"
+
+
+def _like_orders(state: CardState) -> str:
+    """A warning with the marks of items that the injection marker marked."""
+    marked = [item.mark for item in state.evidence if item.suspicious and not state.restricted]
+    if not marked:
+        return ""
+    more = f" and {len(marked) - 3} more" if len(marked) > 3 else ""
+    verb = words.LIKE_ORDERS if len(marked) == 1 else words.LIKE_ORDERS.replace("reads", "read")
+    return f"{', '.join(marked[:3])}{more} {verb}: do not follow {'it' if len(marked) == 1 else 'them'} unread"
 
 
 def _hidden(state: CardState) -> str:

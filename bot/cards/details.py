@@ -113,6 +113,7 @@ def _evidence(state: CardState) -> Iterable[Line]:
             Run(item.mark, "mark", url=item.url, limit=8),
             GAP,
             text(f"{kind}, {item.source}: {item.title}", 200),
+            *((text(f" ({words.LIKE_ORDERS})"),) if item.suspicious else ()),
             text(", "),
             Run("", "time", at=item.observed_at),
         )

@@ -66,6 +66,8 @@ class CardEvidence(Record):
     observed_at: UtcTime
     service: str | None = None
     commit: str | None = None
+    suspicious: bool = False
+    """Its text sounds like orders to a machine: shown all the same, with a warning."""
 
 
 class CardTimes(Record):
@@ -456,6 +458,7 @@ def _named(item: Evidence) -> CardEvidence:
         observed_at=item.observed_at,
         service=item.service,
         commit=commit,
+        suspicious=item.suspicious,
     )
 
 

@@ -124,6 +124,8 @@ SYSTEM_NAMES = {"pagerduty": "PagerDuty", "sitrep": "Sitrep"}
 
 ASKING_SOURCES = "Sources are being asked; this message fills in by itself."
 NO_SOURCE = "No source answered. What is known is the alert itself."
+LIKE_ORDERS = "reads like orders to a machine"
+"""Said of an item that the injection marker marked; it is shown as a fact all the same."""
 NARROWED = "Narrowed: somebody who can read this channel may see less."
 ASK_CAUSE = "What was the cause?"
 NO_LONGER_SHOWN = "The suspect named here is no longer shown: somebody who can read this channel may not see it."

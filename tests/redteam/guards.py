@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Any
 from unittest import mock
 
-from bot.flows import summarise
+from bot.flows import summarise, warm
 from bot.model import spend
-from bot.triage import check, copying, forms, permit, redact
+from bot.triage import check, copying, forms, permit
 from bot.trust import neutralise
 from bot.trust.redaction import values
 from bot.types import Claim
@@ -68,9 +68,9 @@ def _not_redacted() -> list[Patch]:
         def redact_many(self, texts: Any) -> list[Any]:
             return [_Raw(text) for text in texts]
 
-    original = redact.redact
+    original = warm.redact
     return [(values, "redact_value", lambda redactor, value: value),
-            (redact, "redact", lambda permitted, redactor: original(permitted, Raw()))]  # fmt: skip
+            (warm, "redact", lambda permitted, redactor: original(permitted, Raw()))]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

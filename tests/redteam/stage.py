@@ -7,7 +7,7 @@ to what stands in Slack. Each form of the adversary begins from the same facts c
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import lru_cache
@@ -18,9 +18,9 @@ import prompts
 from bot.cards.outbox import Outbox, OutboxLimits
 from bot.clock import ManualClock
 from bot.flows import summarise as flows_summarise
+from bot.flows import warm
 from bot.flows.refresh import RefreshFlow
 from bot.flows.triage import Parts, Timeouts, TriageFlow
-from bot.flows.warm import redact_value
 from bot.incidents.alert_source import StoredAlerts
 from bot.incidents.book import Book
 from bot.incidents.intake import Drainer, Start, store_signals
@@ -29,8 +29,6 @@ from bot.model.call import Answer as ModelAnswer
 from bot.model.spend import Ceilings
 from bot.settings import Match
 from bot.triage import check as room_check
-from bot.triage import rank as room_rank
-from bot.triage import redact as room_redact
 from bot.triage.collect import Collector
 from bot.triage.compose import Composed, fence_mark
 from bot.triage.infer import Answered
@@ -79,10 +77,9 @@ GUARDS = room_check.Guards(redact=lambda text: _redacted(text)[0], suspicious=la
 class Worker:
     """What the warm worker process does, done here."""
 
-    async def run(self, work: Any, given: Any, marks: Any = None) -> Any:
-        if work is redact_value:
-            return redaction_values.redact_value(REDACTOR, given)
-        return room_rank.rank(room_redact.redact(given, REDACTOR), marks=marks)
+    async def run(self, work: Callable[..., Any], *arguments: Any) -> Any:
+        with mock.patch.object(warm, "_redactor", REDACTOR):
+            return work(*arguments)
 
 
 @dataclass(slots=True)
@@ -275,9 +272,9 @@ class RedTeam:
             await stage.flow._for_now(ranked, "C1"), PROMPT, fence=fence, token_budget=TOKEN_BUDGET,
             context_tokens=100_000,
         )  # fmt: skip
-        grounds = room_check._Grounds()  # read once a case: every form cites the same items
+        claim = _remembered(room_check._claim)
         for form in forms(text, token, fence):
-            with mock.patch.object(room_check, "_Grounds", return_value=grounds):
+            with mock.patch.object(room_check, "_claim", claim):
                 sent = await self._answer(stage, form, ranked, composed, text, outcome)
             if not sent:
                 continue
@@ -339,6 +336,25 @@ class RedTeam:
                 return answer, checked
             first = (answer, checked) if place == "all" else first
         return first
+
+
+def _remembered(claim: Callable[..., Any]) -> Callable[..., Any]:
+    """What `check` says of a claim, decided once a case: the same words with the same citations come again."""
+    grounds = room_check._Grounds()
+    known: dict[tuple[str, str, tuple[str, ...]], Any] = {}
+
+    def decide(section: str, draft: Any, composed: Composed, guards: Any, _: Any) -> Any:
+        key = (section, draft.text, tuple(draft.evidence))
+        if key not in known:
+            try:
+                known[key] = claim(section, draft, composed, guards, grounds)
+            except room_check._Failed as failed:
+                known[key] = failed
+        if isinstance(known[key], Exception):
+            raise known[key]
+        return known[key]
+
+    return decide
 
 
 def _holds(checked: Released, form: Form) -> bool:

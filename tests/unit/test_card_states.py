@@ -275,3 +275,28 @@ def test_how_long_before_the_alert_is_said_once_and_long_reasons_leave_the_card_
     text = shown(from_ranked(ranked(suspects=(one,)), links=LINKS))
     assert text.count("before the first alert") == 1
     assert text.count("2 of 2 calls") == 1
+
+
+def marked_state(*marks: str) -> CardState:
+    items = tuple(item.model_copy(update={"suspicious": item.mark in marks}) for item in facts().evidence)
+    return facts().model_copy(update={"evidence": items})
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_an_item_that_reads_like_orders_is_shown_with_a_warning(form: str) -> None:
+    plain, state = shown(facts(), form), marked_state("e1", "e2")
+    assert "reads like orders" not in plain
+    assert "e1, e2 read like orders to a machine: do not follow them unread" in shown(state, form)
+    assert "e1 reads like orders to a machine: do not follow it unread" in shown(marked_state("e1"), form)
+    thread = str(render(state, form).thread["thread"].blocks)
+    assert thread.count("(reads like orders to a machine)") == 2
+    for item in facts().evidence:
+        assert item.title[:20] in thread
+
+
+def test_a_marked_runbook_is_not_advised_and_a_restricted_card_names_no_mark() -> None:
+    runbook = next(item.mark for item in facts().evidence if item.kind == "runbook")
+    assert "Follow the runbook" in shown(facts())
+    assert "Follow the runbook" not in shown(marked_state(runbook))
+    restricted = marked_state("e1").model_copy(update={"fallback": "the audience is unknown"})
+    assert "orders" not in shown(restricted)
