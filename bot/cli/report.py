@@ -22,15 +22,20 @@ if TYPE_CHECKING:
 @click.option(
     "--format", "form", type=click.Choice(["slack", "html", "csv", "json"]), default="json", show_default=True
 )
+@click.option("--send", is_flag=True, help="Have the running bot post it once more, in every channel of the report.")
 @click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="Write to this file.")
-def command(week: str | None, form: str, output: Path | None) -> None:
+def command(week: str | None, form: str, send: bool, output: Path | None) -> None:
     """Print the report of one week: how long incidents took, per arm, at what price, and how sure we are."""
     from bot.report.html import as_html
     from bot.report.slack import classic
     from bot.report.table import as_csv, as_json
     from bot.settings import load
 
-    report = asyncio.run(_report(load(), week))
+    settings = load()
+    if send:
+        click.echo(asyncio.run(_send(settings, week)))
+        return
+    report = asyncio.run(_report(settings, week))
     if form == "slack":
         message = classic(report)
         text = json.dumps({"text": message.text, "blocks": message.blocks}, ensure_ascii=False, indent=1)
@@ -40,6 +45,26 @@ def command(week: str | None, form: str, output: Path | None) -> None:
         click.echo(text)
     else:
         output.write_text(text, encoding="utf-8")
+
+
+async def _send(settings: Settings, week: str | None) -> str:
+    import getpass
+
+    from bot.clock import SystemClock
+    from bot.report.weekly import ask_again
+    from bot.report.weeks import last_complete, parse_week
+    from bot.store.sqlite import SqliteStore
+
+    zone, now = ZoneInfo(settings.file.timezone), SystemClock().now()
+    wanted = parse_week(week) if week else last_complete(now, zone)
+    if wanted.ends_at(zone) > now:
+        raise ConfigurationError([f"--week: {wanted.name} is not over; it ends on {wanted.ends_at(zone):%Y-%m-%d}"])
+    store = SqliteStore.open(settings.home / "sitrep.db")
+    try:
+        await ask_again(store, settings.file.workspace, wanted, by=f"shell:{getpass.getuser()}", at=now)
+    finally:
+        await store.close()
+    return f"the report of {wanted.name} is posted once more as soon as `sitrep serve` runs"
 
 
 async def _report(settings: Settings, week: str | None) -> WeeklyReport:

@@ -18,6 +18,7 @@ from zoneinfo import ZoneInfo
 from bot.cards.render import Form
 from bot.clock import Clock
 from bot.experiment.live import LiveExperiments, started_key
+from bot.experiment.pauses import audit_in
 from bot.experiment.schedule import starts_at
 from bot.experiment.units import WEEK, look_at_or_before
 from bot.report.build import HIDDEN_CHANGE, LOOK_WITHIN, build
@@ -25,9 +26,9 @@ from bot.report.material import NOT_MAPPED, read_material
 from bot.report.model import WeeklyReport
 from bot.report.rows import LabelRow, Material, TriageRow
 from bot.report.slack import Message, classic, modern
-from bot.report.weeks import Week, unsent
+from bot.report.weeks import Week, parse_week, unsent
 from bot.store import Store, Transaction
-from bot.store.values import to_text, to_time
+from bot.store.values import to_text, to_time, ulid
 from bot.trust.audience import Audience, AudienceUnknown, may_all_read
 from integrations.records import Readers
 
@@ -37,6 +38,7 @@ NOT_BEFORE = time(9)
 """Local time on Monday: nobody is woken by a report."""
 AUDIENCE_SECONDS = 10.0
 SINCE = "report:since"
+AGAIN = "report.again"
 
 
 class ReportBox(Protocol):
@@ -73,34 +75,60 @@ class WeeklyReports:
         *,
         outbox: ReportBox,
         directory: Readership,
-        channel: Callable[[], Awaitable[str]],
+        channels: Callable[[], Awaitable[Sequence[str]]],
         incident_readers: Callable[[str, str], Readers],
         change_readers: Callable[[str], Readers],
         experiments: LiveExperiments,
     ) -> None:
-        """`channel()` is the report's channel by id. `incident_readers(source, service)` and `change_readers(service)`
-        are who may read of an incident of that service, and of a change to it."""
+        """`channels()`: where reports go, by id, the first one first. `incident_readers(source, service)` and
+        `change_readers(service)` are who may read of an incident of that service, and of a change to it."""
         self._store = store
         self._workspace_id = workspace_id
         self._clock = clock
         self._zone = zone
         self._outbox = outbox
         self._directory = directory
-        self._channel = channel
+        self._channels = channels
         self._incident_readers = incident_readers
         self._change_readers = change_readers
         self._experiments = experiments
 
     async def send_due(self) -> list[str]:
-        """Send the report of every complete week that is due and was not sent; returns their names, oldest first."""
+        """Send the report of every complete week that is due and was not sent; returns their names, oldest first.
+
+        What a person asked for again is sent first, as a new post.
+        """
         now = self._clock.now()
-        since = await self._since(now)
-        sent = await self._sent()
-        due = [week for week in unsent(sent, since=since, now=now, zone=self._zone) if self.due_at(week) <= now]
-        earlier = next(reversed(sent.values()), "")
-        for week in due:
-            await self._send(week, earlier)
-        return [week.name for week in due]
+        names: list[str] = []
+        for number, channel in enumerate(await self._channels()):
+            key = channel if number else ""  # the first channel's are known by their week alone
+            since = await self._since(now, key)
+            sent = await self._sent(key)
+            due = [week for week in unsent(sent, since=since, now=now, zone=self._zone) if self.due_at(week) <= now]
+            earlier = next(reversed(sent.values()), "")
+            for week in due:
+                await self._send(week, channel, earlier, _name_of(week, key))
+            names += [week.name for week in due]
+        again = await self._send_again()
+        return list(dict.fromkeys([*again, *sorted(names)]))
+
+    async def _send_again(self) -> list[str]:
+        """Reports that a person asked for once more (`ask_again`), in every channel."""
+        asked = await self._store.query(
+            "SELECT id, detail FROM notices WHERE workspace_id = :w AND kind = :k AND sent_at IS NULL"
+            " ORDER BY created_at, id",
+            {"w": self._workspace_id, "k": AGAIN},
+        )
+        names = []
+        for row in asked:
+            week = parse_week(str(json.loads(row["detail"])["week"]))
+            for channel in await self._channels():
+                report = await self._report(week, channel, "", self._clock.now())
+                await self._say(report, channel, f"report:{week.name}:{channel}:{row['id']}")
+            done = {"workspace_id": self._workspace_id, "id": row["id"], "sent_at": self._clock.now()}
+            await self._store.upsert("notices", [done])
+            names.append(week.name)
+        return names
 
     def due_at(self, week: Week) -> datetime:
         """Monday morning after it, or when the experiment's look that belongs to it has come, if that is later."""
@@ -122,25 +150,26 @@ class WeeklyReports:
         now = self._clock.now()
         until = min(week.ends_at(self._zone), now) + LOOK_WITHIN
         material = await read_material(
-            self._store, self._workspace_id, until, hidden_services=frozenset(), experiments=self._experiments
-        )
+            self._store, self._workspace_id, until, hidden_services=frozenset(), experiments=self._experiments,
+            week=(week.begins_at(self._zone), week.ends_at(self._zone)),
+        )  # fmt: skip
         material = await self._permitted(material, audience)
         return await asyncio.to_thread(build, material, week, self._zone, now=now)
 
-    async def _send(self, week: Week, earlier_zone: str) -> None:
+    async def _send(self, week: Week, channel: str, earlier_zone: str, name: str) -> None:
         now = self._clock.now()
-        channel = await self._channel()
         report = await self._report(week, channel, earlier_zone, now)
+        await self._say(report, channel, name)
+        await self._store.transaction(lambda tx: self._remember(tx, name, channel, report, now))
+        log.info("the report of %s is on its way", week.name)
+
+    async def _say(self, report: WeeklyReport, channel: str, target: str) -> None:
         simple = without_buttons(classic(report))
         if await self._outbox.form() == "modern":
             newer = without_buttons(modern(report))
-            await self._outbox.say(
-                f"report:{week.name}", channel, newer.text, newer.blocks, simpler=simple.blocks
-            )  # fmt: skip
+            await self._outbox.say(target, channel, newer.text, newer.blocks, simpler=simple.blocks)
         else:
-            await self._outbox.say(f"report:{week.name}", channel, simple.text, simple.blocks)
-        await self._store.transaction(lambda tx: self._remember(tx, week, channel, report, now))
-        log.info("the report of %s is on its way", week.name)
+            await self._outbox.say(target, channel, simple.text, simple.blocks)
 
     async def _report(self, week: Week, channel: str, earlier_zone: str, now: datetime) -> WeeklyReport:
         until = week.ends_at(self._zone) + LOOK_WITHIN
@@ -181,29 +210,35 @@ class WeeklyReports:
 
     # --- what was sent ------------------------------------------------------------------------------------------
 
-    async def _since(self, now: datetime) -> datetime:
-        """Since when there are reports: the first time that this ran. Nothing older is reported by itself."""
+    async def _since(self, now: datetime, key: str) -> datetime:
+        """Since when there are reports in a channel: the first time that this ran. Nothing older is sent by itself."""
+        name = f"{SINCE}:{key}" if key else SINCE
         known = await self._store.query(
-            "SELECT created_at FROM notices WHERE workspace_id = :w AND id = :i", {"w": self._workspace_id, "i": SINCE}
+            "SELECT created_at FROM notices WHERE workspace_id = :w AND id = :i", {"w": self._workspace_id, "i": name}
         )
         if known:
             return to_time(known[0]["created_at"])
-        row = {"workspace_id": self._workspace_id, "id": SINCE, "kind": "cursor", "created_at": now}
+        row = {"workspace_id": self._workspace_id, "id": name, "kind": "cursor", "created_at": now}
         await self._store.insert("notices", [row], ignore=True)
         return now
 
-    async def _sent(self) -> dict[str, str]:
-        """By week, the time zone of its report; in the order in which they were sent."""
+    async def _sent(self, key: str) -> dict[str, str]:
+        """By week, the time zone of its report in a channel; in the order in which they were sent."""
         rows = await self._store.query(
             "SELECT id, detail FROM notices WHERE workspace_id = :w AND kind = 'report' ORDER BY created_at, id",
             {"w": self._workspace_id},
         )
-        return {row["id"].removeprefix("report:"): str(json.loads(row["detail"]).get("zone", "")) for row in rows}
+        found = {}
+        for row in rows:
+            week, _, channel = row["id"].removeprefix("report:").partition(":")
+            if channel == key:
+                found[week] = str(json.loads(row["detail"]).get("zone", ""))
+        return found
 
-    def _remember(self, tx: Transaction, week: Week, channel: str, report: WeeklyReport, now: datetime) -> None:
+    def _remember(self, tx: Transaction, name: str, channel: str, report: WeeklyReport, now: datetime) -> None:
         part = report.experiment
         row = {
-            "workspace_id": self._workspace_id, "id": f"report:{week.name}", "kind": "report", "created_at": now,
+            "workspace_id": self._workspace_id, "id": name, "kind": "report", "created_at": now,
             "detail": {"channel": channel, "zone": self._zone.key, "verdict": part.verdict if part else None},
         }  # fmt: skip
         tx.insert("notices", [row], ignore=True)
@@ -218,6 +253,23 @@ class WeeklyReports:
                 "data_sha256": part.data_sha256,
             }  # fmt: skip
             tx.upsert("notices", [{"workspace_id": self._workspace_id, "id": key["i"], "detail": detail}])
+
+
+def _name_of(week: Week, key: str) -> str:
+    """The target of a report's post, and the id under which it is remembered."""
+    return f"report:{week.name}:{key}" if key else f"report:{week.name}"
+
+
+async def ask_again(store: Store, workspace_id: str, week: Week, *, by: str, at: datetime) -> None:
+    """Ask for a report once more: whoever sends reports posts it anew within half a minute. Audited."""
+
+    def work(tx: Transaction) -> None:
+        detail = {"week": week.name, "by": by}
+        row = {"workspace_id": workspace_id, "id": ulid(at), "kind": AGAIN, "created_at": at, "detail": detail}
+        tx.insert("notices", [row])
+        audit_in(tx, workspace_id, at, by, "report.again", {"week": week.name})
+
+    await store.transaction(work)
 
 
 def without_buttons(message: Message) -> Message:

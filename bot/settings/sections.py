@@ -226,6 +226,15 @@ class RouteSection(Section):
     channel: ChannelName
 
 
+class ReportSection(Section):
+    """Where the weekly report goes; each channel gets what all of its readers may read."""
+
+    channels: Annotated[tuple[ChannelName, ...], BeforeValidator(lambda v: tuple(v) if isinstance(v, list) else v)] = ()
+    """Empty: [slack] channel."""
+    team_channels: bool = False
+    """Each team's own channel too."""
+
+
 class AdminsSection(Section):
     groups: Groups = ()
 
@@ -360,6 +369,7 @@ class File(Section):
     directories: dict[str, DirectorySection] = Field(default_factory=dict)
     routes: tuple[RouteSection, ...] = ()
     admins: AdminsSection = AdminsSection()
+    report: ReportSection = ReportSection()
     links: LinksSection = LinksSection()
     budget: BudgetSection = BudgetSection()
     summary: SummarySection = SummarySection()

@@ -76,6 +76,7 @@ from bot.wiring.values import (
     declared_edges,
     link_hosts,
     report_channel,
+    report_channels,
     routing_of,
     rules_of,
     secret_keys,
@@ -148,9 +149,13 @@ def weekly_of(
     settings: Settings, store: Store, clock: Clock, outbox: Outbox, directory: DirectoryCache, channels: ChannelNames,
     experiments: LiveExperiments,
 ) -> WeeklyReports:  # fmt: skip
+    async def report_to() -> list[str]:
+        found = [await channels.channel_id(name) for name in report_channels(settings)]
+        return list(dict.fromkeys(found))
+
     return WeeklyReports(
         store, settings.file.workspace, clock, ZoneInfo(settings.file.timezone),
-        outbox=outbox, directory=directory, channel=partial(channels.channel_id, report_channel(settings)),
+        outbox=outbox, directory=directory, channels=report_to,
         incident_readers=lambda source, service: access_of(settings, settings.file.sources.get(source)).of(service)[0],
         change_readers=change_readers_of(settings), experiments=experiments,
     )  # fmt: skip

@@ -15,7 +15,7 @@ from bot.model.pins import Pin
 from bot.settings import Settings
 from bot.wiring.doctor_lines import Line, of_error
 from bot.wiring.models import endpoints_of, models_of
-from bot.wiring.values import channels_of, report_channel, service_names
+from bot.wiring.values import channels_of, report_channels, service_names
 from integrations.errors import Denied, IntegrationError
 from integrations.http import Egress, aiohttp_session
 from integrations.openai import OpenAI
@@ -160,7 +160,7 @@ class SlackChecks:
         names = ChannelNames(web)
         lines: list[Line] = []
         try:
-            for name in dict.fromkeys([*channels_of(self._settings), report_channel(self._settings)]):
+            for name in dict.fromkeys([*channels_of(self._settings), *report_channels(self._settings)]):
                 lines.append(await self._channel(web, names, name))
         finally:
             await names.close()

@@ -193,6 +193,15 @@ def change_readers_of(settings: Settings) -> Callable[[str], Readers]:
     return readers
 
 
+def report_channels(settings: Settings) -> list[str]:
+    """Where the weekly report goes: `[report]`, else the channel of last resort; in shadow mode its channel alone."""
+    file = settings.file
+    if file.mode == "shadow":
+        return [report_channel(settings)]
+    teams = [team.channel for team in file.teams.values() if team.channel] if file.report.team_channels else []
+    return list(dict.fromkeys([*(file.report.channels or [file.slack.channel]), *teams]))
+
+
 def report_channel(settings: Settings) -> str:
     """Where reports and notices go: the channel of last resort, in shadow mode the shadow channel."""
     slack = settings.file.slack

@@ -16,7 +16,7 @@ from bot.experiment.assign import arm_of, seed_digest
 from bot.experiment.live import LiveExperiments
 from bot.experiment.pauses import pause, resume
 from bot.report.material import read_material
-from bot.report.weekly import WeeklyReports
+from bot.report.weekly import WeeklyReports, ask_again
 from bot.report.weeks import parse_week
 from bot.store.sqlite import SqliteStore
 from bot.trust.audience import Audience, AudienceUnknown
@@ -58,21 +58,24 @@ class Slack:
 class Bench:
     def __init__(self, store, *hypotheses, zone=BERLIN) -> None:
         self.store, self.clock, self.slack = store, ManualClock(MONDAY), Slack()
+        self.to, self.narrow = ["C1"], set()
         self.readers: Audience | AudienceUnknown = Audience.of([frozenset({"everyone", "payments"})], MONDAY)
         self.outbox = Outbox(store, "W", self.slack, self.clock)
         self.experiments = LiveExperiments(store, "W", self.clock, hypotheses, {one.name: SEED for one in hypotheses})
         self.weekly = WeeklyReports(
-            store, "W", self.clock, zone, outbox=self.outbox, directory=self, channel=self.channel,
+            store, "W", self.clock, zone, outbox=self.outbox, directory=self, channels=self.channels,
             incident_readers=lambda source, service: PAYMENTS if service == "payments-db" else EVERYONE,
             change_readers=lambda service: PAYMENTS if service in ("payments-db", "vault") else EVERYONE,
             experiments=self.experiments,
         )  # fmt: skip
 
-    async def channel(self) -> str:
-        return "C1"
+    async def channels(self) -> list[str]:
+        return self.to
 
     async def audience(self, channel_id, deadline_seconds=0.5):
-        assert channel_id == "C1"
+        assert channel_id in self.to
+        if channel_id in self.narrow:
+            return Audience.of([frozenset({"everyone"})], MONDAY)
         return self.readers
 
     async def sent(self) -> str:
@@ -153,6 +156,38 @@ async def test_a_report_waits_for_the_look_that_belongs_to_its_week(store):
     east = Bench(store, hypothesis(), zone=ZoneInfo("Pacific/Auckland"))
     ends = parse_week("2026-W48").ends_at(ZoneInfo("Pacific/Auckland"))
     assert ends < east.weekly.due_at(parse_week("2026-W48")) == datetime(2026, 11, 30, tzinfo=UTC)
+
+
+async def test_several_channels_get_their_own_report_once_each_and_a_new_one_no_old_weeks(store):
+    made = Bench(store)
+    made.to, made.narrow = ["C1", "C2"], {"C2"}
+    await made.weekly.send_due()
+    made.clock.advance(7 * 86400)
+    await fill(made)
+    assert await made.weekly.send_due() == ["2026-W47"] and await made.weekly.send_due() == []
+    rows = {row["target"]: row["state"] for row in await store.query("SELECT target, state FROM posts")}
+    assert set(rows) == {"report:2026-W47", "report:2026-W47:C2"}
+    assert "payments-db" in rows["report:2026-W47"] and "payments-db" not in rows["report:2026-W47:C2"]
+    made.to = ["C1", "C2", "C3"]
+    assert await made.weekly.send_due() == []
+    made.clock.advance(7 * 86400)
+    assert await made.weekly.send_due() == ["2026-W48"]
+    posts = await store.query("SELECT target FROM posts WHERE channel = 'C3'")
+    assert [row["target"] for row in posts] == ["report:2026-W48:C3"]
+
+
+async def test_a_report_is_posted_once_more_when_somebody_asks_and_that_is_audited(store):
+    made = Bench(store)
+    await made.weekly.send_due()
+    made.clock.advance(7 * 86400)
+    await made.weekly.send_due()
+    await made.sent()
+    await ask_again(store, "W", parse_week("2026-W47"), by="shell:priya", at=made.clock.now())
+    assert await made.weekly.send_due() == ["2026-W47"] and await made.weekly.send_due() == []
+    await made.sent()
+    assert [kind for kind, _ in made.slack.posts] == ["post", "post"]
+    (told,) = await store.query("SELECT by FROM audit WHERE action = 'report.again'")
+    assert told["by"] == "shell:priya"
 
 
 # Who may read what
