@@ -10,6 +10,9 @@ import asyncio
 import glob
 import gzip
 import json
+import math
+import re
+import time
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -25,8 +28,11 @@ from integrations.records import Baseline, Findings, LogRecord, Question, Span, 
 FILES = 8
 TAIL_BYTES = 48 * 1024 * 1024
 """Of one file; a rotated one holds the rest."""
+SPREAD_NS = 600 * 10**9
+"""How far apart the records of one export request may lie."""
 RECORDS = 60_000
 """Spans, and log records, of one window that are kept, the newest."""
+_TIME = re.compile(rb'"(?:startT|t)imeUnixNano"\s*:\s*"?(\d{19})\b')
 
 
 @dataclass
@@ -65,7 +71,9 @@ class OtlpFiles:
             raise Denied(self.name, f"no file at {self._paths[0]!r}: check allow.paths of [sources.{self.name}]")
         windows = [question.window, *question.baselines]
         names = Names(question.services, "otel")
-        parts = [Part(Path(path).name, self._file(path, windows, names)) for path in found[:FILES]]
+        # A thread cannot be cancelled: it ends by itself, before the question does, with what it has.
+        until = time.monotonic() + 0.85 * patience(self, question)
+        parts = [Part(Path(path).name, self._file(path, windows, names, until)) for path in found[:FILES]]
         answer = await ask_parts(self.name, parts, 0.95 * patience(self, question))
         spans = [span for batch in answer.spans for span in batch.records]
         notes = [*answer.notes]
@@ -76,8 +84,8 @@ class OtlpFiles:
             edge_readers=self._access.readers, notes=tuple(notes),
         )  # fmt: skip
 
-    async def _file(self, path: str, windows: Sequence[Window], names: Names) -> Findings:
-        read = await asyncio.to_thread(read_file, self.name, path, windows)
+    async def _file(self, path: str, windows: Sequence[Window], names: Names, until: float) -> Findings:
+        read = await asyncio.to_thread(read_file, self.name, path, windows, until)
         spans = [batched(self.name, self._access, renamed(one, names)) for one in read.spans]
         logs = [batched(self.name, self._access, renamed(one, names)) for one in read.logs]
         notes = [f"{self.name}: {read.broken} lines of {Path(path).name} are no OTLP/JSON"] if read.broken else []
@@ -86,13 +94,20 @@ class OtlpFiles:
         return Findings(spans=spans[0], logs=logs[0], baselines=tuple(baselines), notes=tuple(notes))
 
 
-def read_file(system: str, path: str, windows: Sequence[Window]) -> Read:
-    """The records of a file's end that lie in each of these windows. Raises Denied or Malformed."""
+def read_file(system: str, path: str, windows: Sequence[Window], until: float = math.inf) -> Read:
+    """The records of a file's end that lie in each of these windows, as far as they are read by `until` (monotonic),
+    the newest first. Raises Denied or Malformed."""
     edges = [(int(one.start.timestamp() * 1e9), int(one.end.timestamp() * 1e9)) for one in windows]
     read = Read([[] for _ in windows], [[] for _ in windows])
     lines, good = 0, 0
     for line in _lines(system, path, read):
+        if time.monotonic() > until:
+            read.cut = True
+            break
         lines += 1
+        if _elsewhere(line, edges):
+            good += 1
+            continue
         try:
             request = json.loads(line)
             spans, logs = _records(request)
@@ -106,8 +121,8 @@ def read_file(system: str, path: str, windows: Sequence[Window]) -> Read:
     if lines and not good:
         raise Malformed(system, f"{Path(path).name} holds no OTLP/JSON: one export request a line is expected")
     read.cut |= any(len(some) > RECORDS for some in read.spans) or any(len(some) > RECORDS for some in read.logs)
-    read.spans = [some[-RECORDS:] for some in read.spans]
-    read.logs = [some[-RECORDS:] for some in read.logs]
+    read.spans = [some[:RECORDS] for some in read.spans]
+    read.logs = [some[:RECORDS] for some in read.logs]
     return read
 
 
@@ -142,7 +157,16 @@ def _lines(system: str, path: str, read: Read) -> Iterator[bytes]:
     if content.strip()[:1] == b"{" and content.lstrip().split(b"\n", 1)[0].strip() == b"{":
         yield content  # one document over many lines
         return
-    yield from (line for line in content.split(b"\n") if line.strip())
+    yield from (line for line in reversed(content.split(b"\n")) if line.strip())
+
+
+def _elsewhere(line: bytes, edges: Sequence[tuple[int, int]]) -> bool:
+    """Whether a request lies outside all windows by its first time: not worth parsing. Its others are near that one."""
+    found = _TIME.search(line, 0, 100_000)
+    if found is None:
+        return False
+    at = int(found[1])
+    return not any(start - SPREAD_NS <= at < end + SPREAD_NS for start, end in edges)
 
 
 def _joined(baselines: Sequence[Baseline]) -> tuple[Baseline, ...]:

@@ -15,7 +15,7 @@ from typing import Any
 from integrations.alerts.doors import HexHmac, Proof, SharedSecret, unread
 from integrations.changes import cdevents, plain
 from integrations.errors import BadSignature, NotASignal
-from integrations.reading import mapping
+from integrations.reading import mapping, moment
 from integrations.records import ChangeEvent, Signal
 
 BODY_LIMIT = 1024 * 1024
@@ -118,7 +118,8 @@ def changes_door(secrets: Sequence[str]) -> ChangeDoor:
     def read(payload: Mapping[str, Any], headers: Mapping[str, str], received_at: datetime) -> ChangeEvent:
         if cdevents.is_cdevent(payload, headers):
             return cdevents.read(name, payload, headers, received_at)
-        must_say_when = SIGNATURE in headers and SIGNED_AT not in headers
-        return plain.read(name, payload, received_at, must_say_when=must_say_when)
+        told_at = moment(headers.get(SIGNED_AT)) if SIGNATURE in headers else None
+        must_say_when = SIGNATURE in headers and told_at is None
+        return plain.read(name, payload, received_at, told_at=told_at, must_say_when=must_say_when)
 
     return ChangeDoor(name, _SignedOrToken(secrets, "CHANGES_WEBHOOK_SECRETS"), read)

@@ -77,8 +77,23 @@ def test_a_change_told_twice_is_one_delivery_and_a_signed_body_without_a_time_mu
     assert first.delivery_key == again.delivery_key != other.delivery_key
     del body["at"]
     assert "no time" in only(body, signed(b""))
-    assert only(body, signed(b"", NOW)).changed_at == NOW
+    assert only(body, signed(b"", NOW - timedelta(seconds=90))).changed_at == NOW - timedelta(seconds=90)
     assert only(body).changed_at == NOW
+
+
+def test_what_does_not_say_when_is_a_repeat_within_its_minute_and_another_change_later():
+    body = {"service": "checkout-api", "what": "deploy"}
+    pagerduty = {"payload": {"summary": "deploy", "source": "ci"}}
+    for payload in (body, pagerduty):
+        ids = [
+            changes_door(["s3cret"]).parse(TOKEN, payload, SHA, NOW + timedelta(seconds=after))[0].delivery_key
+            for after in (0, 30, 90, 86_400)
+        ]
+        assert ids[0] == ids[1]
+        assert len(set(ids)) == 3
+    timed = signed(b"", NOW)  # a repeat of a signed delivery is the same change whenever it comes
+    first, late = (changes_door(["s"]).parse(timed, body, SHA, NOW + timedelta(seconds=s))[0] for s in (1, 250))
+    assert first.delivery_key == late.delivery_key
 
 
 # --- three fields -------------------------------------------------------------------------------------------------

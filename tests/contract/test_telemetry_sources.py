@@ -259,8 +259,18 @@ async def test_only_the_end_of_a_large_file_is_read_and_said(access, asked, tmp_
     monkeypatch.setattr("integrations.otlp_files.TAIL_BYTES", 1000)
     found = await OtlpFiles(paths=[str(tmp_path / "big.jsonl")], access=access).fetch(asked)
     ids = [span.span_id for batch in found.spans for span in batch.records]
-    assert ids == [f"{n:016x}" for n in range(100 - len(ids), 100)]
+    assert ids == [f"{n:016x}" for n in range(99, 99 - len(ids), -1)]
     assert found.notes == ("otlp: only the newest records of big.jsonl are read",)
+
+
+def test_what_lies_outside_every_window_is_not_parsed_and_what_is_not_read_in_time_is_said(asked, tmp_path):
+    now = asked.window.start.timestamp() + 60
+    old = request_line(now - 9000).replace('"name": "x"', '"name": x')  # broken, and older than any window
+    (tmp_path / "x.jsonl").write_text("\n".join([old, request_line(now)]), encoding="utf-8")
+    read = read_file("otlp", str(tmp_path / "x.jsonl"), [asked.window])
+    assert (len(read.spans[0]), read.broken, read.cut) == (1, 0, False)
+    late = read_file("otlp", str(tmp_path / "x.jsonl"), [asked.window], until=0.0)
+    assert (late.spans, late.cut) == ([[]], True)
 
 
 async def test_files_that_are_missing_secret_or_something_else_end_in_one_error(access, asked, tmp_path):
