@@ -117,7 +117,7 @@ class IncidentDesk:
         if wanted:
             where = "(upper(id) = upper(:x) OR CAST(number AS TEXT) = :x)"
         else:
-            where = "status != 'resolved' AND channel = :c"
+            where = "status != 'resolved' AND (channel = :c OR own_channel = :c)"
         found = await self._lines(principal, where, {"x": wanted, "c": channel_id})
         if found or wanted:
             return found

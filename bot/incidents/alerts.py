@@ -19,7 +19,7 @@ from typing import Any
 
 from bot.incidents.correlate import Correlator, Graph, Place, Rules, Storm
 from bot.incidents.lifecycle import TransitionKind
-from bot.incidents.regroup import merge_rows, over_at, owned
+from bot.incidents.regroup import merge_rows, over_at, owned, said_in_slack
 from bot.incidents.routing import Routing
 from bot.store import Row, Transaction
 from bot.store.values import to_time
@@ -152,8 +152,9 @@ class AlertBatch:
                 self._correlator.open(incident_id, place, at)
                 reports.append(("triggered", at))
                 opened = IncidentFields(
-                    title=alert.title, url=alert.link or "", source=row["source"], service=alert.service, created_at=at
-                )
+                    title=alert.title, url=alert.link or "", source=row["source"], service=alert.service, created_at=at,
+                    own_channel=alert.extra.get("own_channel") if said_in_slack(row["source"]) else None,
+                )  # fmt: skip
         if incident_id in self._correlator.storms:
             self._correlator.join(incident_id, place, at)
         if alert.status == "acknowledged" and not self._is_owned(incident_id):

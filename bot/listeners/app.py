@@ -24,6 +24,7 @@ from slack_sdk.web.async_client import AsyncWebClient
 from bot.cards.render import Form
 from bot.clock import Clock
 from bot.errors import NotPermitted
+from bot.flows.heard import Ear
 from bot.flows.home import HomeTold
 from bot.flows.reading import NotTriaged
 from bot.flows.requests import MAX_ATTEMPTS, Request
@@ -79,7 +80,10 @@ class Listeners:
         clock: Clock,
         redact: Callable[[str], str],
         gone: Callable[[str], Awaitable[None]] | None = None,
+        ear: Ear | None = None,
     ) -> None:
+        """`ear` hears what bots write in alert channels, and of new channels; None: nothing is heard."""
+        self._ear = ear
         self._desks = desks
         self._replies = replies
         self._readers = readers
@@ -111,6 +115,8 @@ class Listeners:
         app.event("message")(self.told)
         app.event("app_uninstalled")(self.uninstalled)
         app.event("tokens_revoked")(self.uninstalled)
+        if self._ear is not None:
+            app.event("channel_created")(self.told)
         app.shortcut(TRIAGE_MESSAGE)(self.triage_message)
         app.error(self.broken)
         return app
@@ -204,13 +210,13 @@ class Listeners:
         await self._take(ack, request, _text(body.get("trigger_id")))
 
     async def triage_message(self, ack: Ack, shortcut: Body) -> None:
-        """ "Triage this": the incident that the message names, else the channel's."""
-        message, place = shortcut.get("message") or {}, _place(shortcut)
-        named = _NAMED.search(str(message.get("text", ""))[:2000])
+        """ "Triage this": the incident that the message names, else the channel's own, else a new one."""
+        words, place = _words_of(shortcut.get("message")), _place(shortcut)
+        named = _NAMED.search(words)
         request = Request(
-            id=_id(shortcut.get("trigger_id")), kind=doing.COMMAND, by=place.user, channel=place.channel,
-            received_at=self._clock.now(), words=f"triage {named.group() if named else ''}".strip(),
-            response_url=place.response_url,
+            id=_id(shortcut.get("trigger_id")), kind=doing.MESSAGE, by=place.user, channel=place.channel,
+            received_at=self._clock.now(), words=self._redact(words.strip().partition("\n")[0][:1000]),
+            value=named.group() if named else "", response_url=place.response_url,
         )  # fmt: skip
         await self._take(ack, request, _text(shortcut.get("trigger_id")))
 
@@ -218,12 +224,26 @@ class Listeners:
         """Bolt acknowledges an event before its listener runs; so what is said to the app is stored here."""
         event = body.get("event")
         if body.get("type") == "event_callback" and isinstance(event, Mapping):
+            if self._ear is not None:
+                await self._heard(self._ear, event)
             request = self._said(event, _text(body.get("event_id")))
             if request is not None:
                 stored = asyncio.ensure_future(self._desks.requests.accept(request))
                 await asyncio.wait({stored}, timeout=ACK_SECONDS)
                 context[_TAKEN] = (stored, request)
         await next_()
+
+    async def _heard(self, ear: Ear, event: Body) -> None:
+        """Alerts and new channels are stored before Slack is told that they arrived, unless that takes too long."""
+        hear = {"message": ear.message, "channel_created": ear.channel_created}.get(str(event.get("type")))
+        if hear is None or event.get("channel_type") == "im":
+            return
+        task = asyncio.ensure_future(hear(event))
+        self._working.add(task)
+        task.add_done_callback(self._working.discard)
+        done, _ = await asyncio.wait({task}, timeout=ACK_SECONDS)
+        if done and (failed := task.exception()) is not None:
+            log.error("an event of kind %s could not be stored: %s", event.get("type"), type(failed).__name__)
 
     async def told(self, context: Mapping[str, Any]) -> None:
         """A mention, a direct message, the assistant's panel or the Home tab: it was stored before."""
@@ -378,6 +398,19 @@ def _id(given: Any) -> str:
     if known is None:
         return secrets.token_hex(8)
     return known if len(known) <= MAX_ID else hashlib.sha256(known.encode()).hexdigest()
+
+
+def _words_of(message: Any) -> str:
+    """What a message says; a bot's may stand in its first attachment alone."""
+    if not isinstance(message, Mapping):
+        return ""
+    attachments = message.get("attachments")
+    first = attachments[0] if isinstance(attachments, list) and attachments else {}
+    first = first if isinstance(first, Mapping) else {}
+    for value in (message.get("text"), first.get("title"), first.get("fallback"), first.get("text")):
+        if (words := _text(value)) and words.strip():
+            return words.strip()[:2000]
+    return ""
 
 
 def _text(value: Any) -> str | None:

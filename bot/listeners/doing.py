@@ -6,12 +6,12 @@ from bot.errors import NotPermitted
 from bot.listeners import answers, talking
 from bot.listeners.asked import Asked, Typed
 from bot.listeners.clicks import clicked
-from bot.listeners.commands import BY_NAME, help_for, parse
+from bot.listeners.commands import BY_NAME, help_for, life, parse
 from bot.listeners.finding import about, picked
 from bot.listeners.submissions import submitted
 from integrations.ports import Answer
 
-COMMAND, CLICK, PICK, FORM = "command", "click", "pick", "form"
+COMMAND, CLICK, PICK, FORM, MESSAGE = "command", "click", "pick", "form", "message"
 """Kinds of requests; a click's is followed by its action id, a form's by its callback id."""
 
 
@@ -36,6 +36,8 @@ async def answer_to(asked: Asked) -> Answer | None:
     if kind == talking.HOME:
         await talking.show_home(asked)
         return None
+    if kind == MESSAGE:
+        return await life.triage_this(asked)
     return answers.said(answers.NOT_OURS)
 
 

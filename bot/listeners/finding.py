@@ -9,7 +9,7 @@ from bot.listeners.asked import Asked, Command
 from integrations.ports import Answer
 
 _NAMED = re.compile(r"#?[A-Za-z0-9][\w.:-]{0,59}(/e[1-9]\d{0,5})?\Z", re.ASCII)
-_SURELY_NAMED = re.compile(r"(#\d{1,12}|(?=[A-Za-z0-9]*\d)[A-Z][A-Z0-9]{4,40})(/e[1-9]\d{0,5})?\Z", re.ASCII)
+SURELY_NAMED = re.compile(r"(#\d{1,12}|(?=[A-Za-z0-9]*\d)[A-Z][A-Z0-9]{4,40})(/e[1-9]\d{0,5})?\Z", re.ASCII)
 """In a sentence of somebody's own, "7" is a number and "P8K2Q1" an incident."""
 MARK = re.compile(r"e[1-9]\d{0,5}\Z")
 
@@ -17,7 +17,7 @@ MARK = re.compile(r"e[1-9]\d{0,5}\Z")
 def split(words: str, command: Command) -> tuple[str, str]:
     """The incident as it was typed ("" for none), and what is left. `P8K2Q1/e3` leaves its mark."""
     tokens = words.split()
-    pattern = _SURELY_NAMED if command.takes == "words" else _NAMED
+    pattern = SURELY_NAMED if command.takes == "words" else _NAMED
     for at, token in enumerate(tokens):
         if token.startswith("--"):
             continue

@@ -110,6 +110,12 @@ class SlackSection(Section):
     public_channel_audience: Literal["workspace", "members"] = "workspace"
     on_uninstall: Literal["keep", "purge"] = "keep"
     """What becomes of the data when Slack takes the app's token away; in both cases nothing is sent any more."""
+    alert_channels: Annotated[
+        tuple[ChannelName, ...], BeforeValidator(lambda v: tuple(v) if isinstance(v, list) else v)
+    ] = ()
+    """Where monitoring bots write: each of their messages is an alert."""
+    incident_channels: Annotated[str, Field(pattern=r"^[a-z0-9_-]{1,60}\*$")] | None = None
+    """Names of channels that are made for an incident, `inc-*`; None: no channel is."""
 
 
 class PagerDutySection(Section):

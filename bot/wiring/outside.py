@@ -18,6 +18,7 @@ from bot.cards.outbox import Outbox
 from bot.clock import Clock
 from bot.errors import ConfigurationError
 from bot.flows.audience import AudienceEvents
+from bot.flows.heard import Ear
 from bot.listeners.app import Listeners
 from bot.listeners.desk import Desks
 from bot.listeners.http import slack_route
@@ -187,10 +188,13 @@ async def slack_of(settings: Settings, egress: Egress, stack: AsyncExitStack) ->
 def slack_door(
     settings: Settings, slack: SlackParts, egress: Egress, desks: Desks, readers: AudienceEvents, outbox: Outbox,
     clock: Clock, redactor: Redactor, gone: Callable[[str], Awaitable[None]], stack: AsyncExitStack,
+    ear: Ear | None = None,
 ) -> tuple[list[Route], dict[str, Callable[[], Awaitable[None]]]]:  # fmt: skip
     """Commands, buttons and events: a loop for Socket Mode, or a route for signed HTTP."""
     replies = SlackReplies(slack.web, slack.session, settings.secrets.slack_api_url)
-    listeners = Listeners(desks, replies, readers, outbox.form, clock, lambda text: redactor.redact(text).text, gone)
+    listeners = Listeners(
+        desks, replies, readers, outbox.form, clock, lambda text: redactor.redact(text).text, gone, ear
+    )
     stack.push_async_callback(listeners.close)
     bolt = listeners.bolt(slack.client)
     token = settings.secrets.slack_app_token

@@ -8,11 +8,12 @@ from contextlib import AsyncExitStack
 from bot.clock import Clock
 from bot.errors import ConfigurationError
 from bot.incidents.alert_source import StoredAlerts
+from bot.incidents.regroup import said_in_slack
 from bot.settings import Settings, SourceSection
 from bot.store import Store
 from bot.wiring.asked import ASKED, Maker
 from bot.wiring.mcp import mcp_servers
-from bot.wiring.values import access_of, token_of
+from bot.wiring.values import access_of, slack_access, token_of
 from integrations.alerts.doors import SENDERS
 from integrations.asking import Access
 from integrations.github import GitHub
@@ -44,10 +45,12 @@ def stored_alerts(settings: Settings, store: Store, clock: Clock) -> list[Source
                 "/webhooks/%s is open and sitrep.toml has no [sources.%s] with readers: nobody may read its alerts, so "
                 "that its cards show only number, severity and time", sender, sender,
             )  # fmt: skip
-    if not senders:
+    if not senders and not settings.file.slack.alert_channels:
         return []
 
     def access(sender: str) -> Access:
+        if said_in_slack(sender):
+            return slack_access(settings, sender.partition(":")[2] or None)
         return access_of(settings, sections.get(sender))
 
     return [StoredAlerts(store, settings.file.workspace, clock, access, 2.0)]

@@ -56,6 +56,10 @@ class ChannelNames:
                     found.append((channel_id, name, _said(one.get("topic")), _said(one.get("purpose"))))
         return found
 
+    async def join(self, channel_id: str) -> None:
+        """Become a member of a public channel; being one already is well. Raises Denied for one that is closed."""
+        await self._web.call("conversations.join", body={"channel": channel_id}, effect=True)
+
     async def close(self) -> None:
         """Ends what is still being read."""
         if self._reading is not None:

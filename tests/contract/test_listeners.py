@@ -35,7 +35,7 @@ from integrations.errors import Denied, Refused, Unavailable
 from integrations.fixtures import FakeReplies, FakeScreens
 from integrations.ports import Answer, Place
 from integrations.slack import SlackReplies, SlackWeb, verify_signature, web_client
-from tests.support.desk import AT, FakeDesk, FakeReaderEvents, FakeRequests, desks
+from tests.support.desk import AT, FakeDesk, FakeEar, FakeReaderEvents, FakeRequests, desks
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 SECRET = "8f742231b10e8888abcd99yyyzzz85a5"
@@ -54,7 +54,16 @@ class Door:
     requests: FakeRequests = field(default_factory=FakeRequests)
     screens: FakeScreens = field(default_factory=FakeScreens)
     gone: list[str] = field(default_factory=list)
+    ear: FakeEar = field(default_factory=FakeEar)
     sent: int = 0
+
+    async def shortcut(self, message: Any, channel: str = "C0OTHER") -> Any:
+        body = {
+            "type": "message_action", "callback_id": TRIAGE_MESSAGE, "user": {"id": "U0PRIYA"}, "team": {"id": "T1"},
+            "channel": {"id": channel}, "message": message, "message_ts": "1.0", "trigger_id": self._trigger("m"),
+            "response_url": "https://hooks.slack.com/app/T1/1/x",
+        }  # fmt: skip
+        return await self._send(urlencode({"payload": json.dumps(body)}), "application/x-www-form-urlencoded")
 
     async def command(self, text: str, user: str = "U0PRIYA", channel: str = "C0OTHER") -> Any:
         form = {
@@ -146,13 +155,14 @@ async def door(slack_web: Any) -> Door:
     def redact(text: str) -> str:
         return text.replace("hunter2", "<secret>")
 
+    ear = FakeEar()
     told: list[str] = []
 
     async def gone(what: str) -> None:
         told.append(what)
 
-    listeners = Listeners(desks(desk, requests, screens), replies, readers, form, ManualClock(AT), redact, gone)
-    return Door(listeners, listeners.bolt(slack_web), desk, replies, readers, requests, screens, told)
+    listeners = Listeners(desks(desk, requests, screens), replies, readers, form, ManualClock(AT), redact, gone, ear)
+    return Door(listeners, listeners.bolt(slack_web), desk, replies, readers, requests, screens, told, ear)
 
 
 # --- commands -----------------------------------------------------------------------------------------------------
@@ -922,6 +932,7 @@ SCOPES = {
     "views.open": set(), "views.publish": set(), "assistant.threads.setStatus": {"assistant:write"},
     "assistant.threads.setSuggestedPrompts": {"assistant:write"}, "usergroups.list": {"usergroups:read"},
     "usergroups.users.list": {"usergroups:read"}, "auth.test": set(),
+    "conversations.join": {"channels:join"},
 }  # fmt: skip
 """What Slack's reference says each method needs for channels of both kinds."""
 EVENT_SCOPES = {"app_mention": {"app_mentions:read"}, "message.im": {"im:history"}}
@@ -953,10 +964,83 @@ async def test_every_event_of_the_manifest_is_heard(door: Door) -> None:
     assert set(EVENT_SCOPES) <= set(events)
     for number, name in enumerate(events):
         door.readers.heard.clear()
+        door.ear.heard.clear()
         kept = len(door.requests.kept)
-        event = {"type": name.partition(".")[0], "channel": "C1", "user": "U1", "text": "x", "channel_type": "im",
+        kind, _, where = name.partition(".")
+        event = {"type": kind, "channel": "C1", "user": "U1", "text": "x", "channel_type": where,
                  "assistant_thread": {"user_id": "U1", "channel_id": "D1", "thread_ts": "1.1"}}  # fmt: skip
         await door.event(event, f"Ev9{number}")
-        assert door.readers.heard or door.gone or len(door.requests.kept) > kept, name
+        assert door.readers.heard or door.gone or door.ear.heard or len(door.requests.kept) > kept, name
     (shortcut,) = manifest["features"]["shortcuts"]
     assert shortcut["callback_id"] == TRIAGE_MESSAGE
+
+
+# --- what is heard --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("subtype", [None, "bot_message", "message_changed"])
+async def test_messages_and_new_channels_are_told_to_the_ear_before_they_are_acknowledged(
+    door: Door, subtype: str | None
+) -> None:
+    event = {"type": "message", "channel": "C0ALERTS", "text": "x", "bot_id": "B1", "ts": "1.000001"}
+    answered = await door.event({**event, "subtype": subtype} if subtype else event)
+    assert answered.status == 200
+    assert (await door.event({"type": "channel_created", "channel": {"id": "C0NEW", "name": "inc-1"}})).status == 200
+    await door.event({**event, "channel_type": "im"})
+    assert [one["type"] for one in door.ear.heard] == ["message", "channel_created"]
+    door.ear.failing = True
+    assert (await door.event(event)).status == 200
+
+
+@pytest.mark.parametrize(
+    ("message", "call", "said"),
+    [
+        ({"text": "orders fail, hunter2\nsince noon"}, ("declare", "U0PRIYA", "orders fail, <secret>"), "Declared"),
+        ({"text": "", "attachments": [{"title": "[FIRING] x"}]}, ("declare", "U0PRIYA", "[FIRING] x"), "Declared"),
+        ({"text": "P8K2Q1: checkout is down"}, ("triage", "P8K2Q1", "U0PRIYA"), "Looking at"),
+        ({"text": "see (P9Z7X3)."}, ("triage", "P9Z7X3", "U0PRIYA"), "Looking at"),
+        ({"text": "see PXXXXX1."}, ("declare", "U0PRIYA", "see PXXXXX1."), "Declared"),
+        ({"blocks": "x"}, ("declare", "U0PRIYA", ""), "Say what is wrong"),
+        ("no message", ("declare", "U0PRIYA", ""), "Say what is wrong"),
+    ],
+)
+async def test_a_message_is_triaged_by_its_shortcut(door: Door, message: Any, call: tuple[Any, ...], said: str) -> None:
+    await door.shortcut(message)
+    assert door.desk.calls[-1][:3] == call
+    assert said in door.said()
+
+
+# --- an incident's life ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "call", "said"),
+    [
+        ("declare orders fail", ("declare", "U0PRIYA", "orders fail", "C0OTHER", "1.2.x"), "Declared `S0000000001`"),
+        ("declare", ("declare", "U0PRIYA", "", "C0OTHER", "1.2.x"), "Say what is wrong"),
+        ("ack P9Z7X3", ("say", "P9Z7X3", "U0PRIYA", "acknowledged"), "Acknowledged. The card follows."),
+        ("ack P8K2Q1", ("acknowledge", "P8K2Q1", "U0PRIYA"), "Acknowledged. The card follows."),
+        ("mitigated P8K2Q1", ("say", "P8K2Q1", "U0PRIYA", "mitigated"), "no longer hurt"),
+        ("resolve P9Z7X3", ("say", "P9Z7X3", "U0PRIYA", "resolved"), "asks for the cause"),
+        ("resolve P8K2Q1", ("say", "P8K2Q1", "U0PRIYA", "resolved"), "resolve it there"),
+    ],
+)  # fmt: skip
+async def test_a_persons_word_about_an_incident_is_passed_on_and_answered(
+    door: Door, text: str, call: tuple[Any, ...], said: str
+) -> None:
+    await door.command(text)
+    assert door.desk.calls[-1] == call
+    assert said in door.said()
+
+
+async def test_who_is_no_member_is_told_that_nothing_was_declared(door: Door) -> None:
+    await door.command("declare all is lost", user="U0MEI")
+    assert "nothing was declared" in door.said()
+
+
+@pytest.mark.parametrize(("action_id", "said"), [(actions.MITIGATED, "no longer hurt"), (actions.RESOLVE, "Resolved")])
+async def test_the_buttons_of_a_life_say_the_same(door: Door, action_id: str, said: str) -> None:
+    value = ActionValue("P9Z7X3", 7, "").encode()
+    await door.click(action_id, value)
+    assert door.desk.calls[-1][:3] == ("say", "P9Z7X3", "U0PRIYA")
+    assert said in door.said()

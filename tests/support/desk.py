@@ -207,6 +207,24 @@ class FakeLife:
 
 
 @dataclass
+class FakeEar:
+    """What was heard, in order."""
+
+    heard: list[dict[str, Any]] = field(default_factory=list)
+    failing: bool = False
+
+    async def message(self, event: Any) -> bool:
+        if self.failing:
+            raise OSError("the disk is full")
+        self.heard.append(dict(event))
+        return True
+
+    async def channel_created(self, event: Any) -> bool:
+        self.heard.append(dict(event))
+        return True
+
+
+@dataclass
 class FakeReaderEvents:
     """What was heard, in order."""
 

@@ -42,6 +42,20 @@ def declared(found: Declared) -> Answer:
     )
 
 
+async def triage_this(asked: Asked) -> Answer:
+    """The message shortcut: the incident that the message names, else the channel's own one, is looked at again; any
+    other message declares one."""
+    desk, request = asked.desks.desk, asked.request
+    found = await desk.find_incidents(asked.user, request.value, "") if request.value else []
+    if not found:
+        found = [
+            one for one in await desk.find_incidents(asked.user, "", request.channel) if one.channel == request.channel
+        ]
+    if len(found) == 1:
+        return answers.triage_started(found[0], await desk.start_triage(found[0].id, asked.user, request.id))
+    return await declare(Asked(asked.desks, request, asked.form, request.words))
+
+
 async def say(asked: Asked, incident_id: str, said: Said) -> Answer:
     """By this person's word; an acknowledgement at PagerDuty where it owns the incident."""
     outcome = await asked.desks.life.say(incident_id, asked.user, said, asked.request.id)
