@@ -23,8 +23,8 @@ Record = TypeVar("Record", Span, LogRecord)
 class Asked(ABC):
     """What sources of one HTTP API are made of: a client behind the allow-list, a token, so many requests at once.
 
-    `link_url` is the address that people open, if it is another than `url`. A subclass sets `kind` and, where the
-    system wants another header than a bearer token, `authorization`.
+    `link_url` is the address that people open, if it is another than `url`; `tenant` goes into `X-Scope-OrgID`. A
+    subclass sets `kind` and, where the system wants another header than a bearer token, `authorization`.
     """
 
     kind = ""
@@ -40,6 +40,7 @@ class Asked(ABC):
         deadline_seconds: float = 3.0,
         token: str | None = None,
         link_url: str | None = None,
+        tenant: str | None = None,
     ) -> None:
         self.name = name or self.kind
         self.deadline_seconds = deadline_seconds
@@ -47,7 +48,7 @@ class Asked(ABC):
         self.link = (link_url or url).rstrip("/")
         self._slots = asyncio.Semaphore(self.at_once)
         self._parsing = asyncio.Lock()
-        self._api = self.opened(url, egress, token)
+        self._api = self.opened(url, egress, token, {"X-Scope-OrgID": tenant} if tenant else None)
 
     def opened(self, url: str, egress: Egress, token: str | None, headers: Mapping[str, str] | None = None) -> Api:
         """A client of this source's API, with other headers where one list needs them."""

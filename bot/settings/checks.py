@@ -65,6 +65,11 @@ def cross_checks(file: File, secrets: Secrets) -> list[str]:
         if getattr(source.allow, field) and field not in ALLOWED_BY_KIND.get(source.kind or name, ())
     ]
     problems += [
+        f"[sources.{name}] tenant: kind {source.kind or name!r} has none; Loki and Tempo do"
+        for name, source in file.sources.items()
+        if source.tenant is not None and (source.kind or name) not in ("loki", "tempo")
+    ]
+    problems += [
         f"[services.{name}] team = {service.team!r}, and there is no [teams.{service.team}]"
         for name, service in file.services.items()
         if service.team and service.team not in file.teams

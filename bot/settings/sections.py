@@ -162,6 +162,8 @@ class SourceSection(Section):
     deadline_seconds: float = Field(default=3.0, gt=0, le=60)
     model: Use = "allowed"
     allow: AllowSection = AllowSection()
+    tenant: str | None = Field(default=None, pattern=r"^[A-Za-z0-9!_.*'()|-]{1,600}$")
+    """Of Loki or Tempo, where they have several."""
     queries: dict[str, str] = Field(default_factory=dict)
     fields: dict[str, str] = Field(default_factory=dict)
     """A generic webhook's declared mapping: title, severity, … to a dotted path."""

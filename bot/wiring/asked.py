@@ -25,12 +25,14 @@ Maker = Callable[[Settings, str, SourceSection, Egress, AsyncExitStack], Source]
 
 
 def _maker(made_of: type[Asked], whose: str, allowed: str | None = None, token_kind: str | None = None) -> Maker:
-    """`allowed`: the list of `allow` that the source takes, under the same name."""
+    """`allowed`: what else of its section the source takes, under the same name."""
 
     def make(settings: Settings, name: str, source: SourceSection, egress: Egress, stack: AsyncExitStack) -> Source:
         if source.url is None:
             raise ConfigurationError([f"[sources.{name}] needs url, the address of {whose}"])
-        more = {allowed: getattr(source.allow, allowed)} if allowed else {}
+        more = {}
+        if allowed:
+            more[allowed] = getattr(source if allowed == "tenant" else source.allow, allowed)
         try:
             made = made_of(
                 name=name, url=source.url, link_url=source.link_url, egress=egress, access=access_of(settings, source),
@@ -61,8 +63,8 @@ ASKED: Mapping[str, Maker] = {
     "kubernetes": _maker(Kubernetes, "the API server", "paths"),
     "launchdarkly": _maker(LaunchDarkly, "LaunchDarkly's API, such as https://app.launchdarkly.com", "paths"),
     "flagd": _maker(Flagd, "flagd, or of its file of definitions"),
-    "tempo": _maker(Tempo, "Tempo"),
-    "loki": _maker(Loki, "Loki"),
+    "tempo": _maker(Tempo, "Tempo", "tenant"),
+    "loki": _maker(Loki, "Loki", "tenant"),
     "elasticsearch": _maker(Elasticsearch, "Elasticsearch", "indices"),
     "opensearch": _maker(Elasticsearch, "OpenSearch", "indices"),
     "otlp": _otlp,

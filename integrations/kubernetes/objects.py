@@ -109,6 +109,27 @@ def parse_revisions(system: str, body: bytes) -> Page:
     return Page(tuple(found), more)
 
 
+def parse_controller_revisions(system: str, body: bytes) -> Page:
+    """Revisions of StatefulSets and DaemonSets, as pairs like those of Deployments. Raises Malformed."""
+    items, more = _list(system, body)
+    found = []
+    for one in items:
+        metadata = mapping(one.get("metadata"))
+        owners = objects(metadata.get("ownerReferences"), 10)
+        workload = next((text(o.get("name"), 253) for o in owners if o.get("kind") in ("StatefulSet", "DaemonSet")), "")
+        number, at = whole(one.get("revision")), moment(metadata.get("creationTimestamp"))
+        if number is None or at is None or not workload:
+            continue
+        data = mapping(mapping(one.get("data")).get("spec"))
+        template = mapping(mapping(data.get("template")).get("spec"))
+        revision = Revision(
+            number, text(metadata.get("name"), 253), at, "", _images(template), flattened(template),
+            frozenset(filter(None, _config_maps(template))),
+        )  # fmt: skip
+        found.append((workload, revision))
+    return Page(tuple(found), more)
+
+
 def parse_config_maps(system: str, body: bytes) -> Page:
     """ConfigMaps of a list of metadata. Raises Malformed."""
     items, more = _list(system, body)

@@ -1,8 +1,8 @@
-"""Kubernetes: rollouts of a service's Deployments, ConfigMaps that changed, and what the cluster says happened.
+"""Kubernetes: rollouts of a service's workloads, ConfigMaps that changed, and what the cluster says happened.
 
 Asks the API server for the namespaces of the workloads that `[services]` maps (`namespace/workload`): ReplicaSets,
-Deployments' events, and ConfigMaps' *metadata* alone, so that no data of theirs leaves the cluster. A service account
-that may `list` replicasets, configmaps and events is enough.
+controller revisions (of StatefulSets and DaemonSets), events, and ConfigMaps' *metadata* alone, so that no data of
+theirs leaves the cluster. A service account that may `list` these four is enough.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from integrations.kubernetes.objects import (
     Revision,
     difference,
     parse_config_maps,
+    parse_controller_revisions,
     parse_events,
     parse_revisions,
 )
@@ -91,10 +92,11 @@ class Kubernetes(Asked):
         return await self.ask_all(parts, question, notes)
 
     async def _namespace(self, namespace: str, workloads: Mapping[str, str], question: Question) -> Findings:
-        """One of the three lists that may not be read is a note; all three are the namespace's failure."""
+        """A list that may not be read is a note; all of them are the namespace's failure."""
         core, apps = f"api/v1/namespaces/{namespace}", f"apis/apps/v1/namespaces/{namespace}"
         asked = {
             "replicasets": self._list(parse_revisions, f"{apps}/replicasets"),
+            "controllerrevisions": self._list(parse_controller_revisions, f"{apps}/controllerrevisions"),
             "configmaps": self._list(parse_config_maps, f"{core}/configmaps", self._metadata),
             "events": self._list(parse_events, f"{core}/events"),
         }
@@ -107,11 +109,13 @@ class Kubernetes(Asked):
             f"{self.name}: {what} of {namespace}: {one.message if isinstance(one, IntegrationError) else 'failed'}"
             for what, one in failed.items()
         ]
-        revisions, maps, events = ([] if isinstance(one, BaseException) else one for one in answers.values())
+        deployed, controlled, maps, events = ([] if isinstance(one, BaseException) else one for one in answers.values())
         changes: list[ChangeEvent] = []
         lines: list[LogRecord] = []
         for workload, service in workloads.items():
-            own = sorted((one for name, one in revisions if name == workload), key=lambda one: one.number)
+            own = sorted(
+                (one for name, one in (*deployed, *controlled) if name == workload), key=lambda one: one.number
+            )
             about = [one for one in events if _is_about(one, workload)]
             changes += self._rollouts(namespace, workload, service, own, about, question)
             changes += self._configured(namespace, workload, service, own, maps, question)
@@ -138,12 +142,14 @@ class Kubernetes(Asked):
         found = []
         for at, one in enumerate(revisions):
             before = revisions[at - 1] if at else None
-            when = _rolled_out(one, events)
+            # A StatefulSet's old revision gets the next number when it is rolled back to, and no other mark.
+            reused = one.reused or any(other.created_at > one.created_at for other in revisions[:at])
+            when = _rolled_out(one, events) if reused else one.created_at
             if when is None or not within(question, when):
                 continue
             lines = difference(before.template, one.template) if before is not None else list(one.images)
             image = _tag(one.images[0]) if one.images else ""
-            verb = "Roll back" if one.reused else "Roll out"
+            verb = "Roll back" if reused else "Roll out"
             words = f"{verb} {workload} to revision {one.number}" + (f" ({image})" if image else "")
             words += f": {one.cause}" if one.cause else ""
             found.append(
@@ -214,13 +220,11 @@ def _is_about(event: Event, workload: str) -> bool:
 
 
 def _rolled_out(revision: Revision, events: Sequence[Event]) -> datetime | None:
-    """When a revision began: a new ReplicaSet's creation, else the event that scaled up the one that was reused.
+    """When a revision that was there before was rolled out again: the event that scaled its ReplicaSet up.
 
-    None for a rollback whose event is gone: its creation would be a lie.
+    None where that event is gone: its creation would be a lie.
     """
     scaled = [one.at for one in events if one.reason == "ScalingReplicaSet" and revision.name in one.message]
-    if not revision.reused:
-        return revision.created_at
     return min((at for at in scaled if at > revision.created_at + timedelta(seconds=60)), default=None)
 
 

@@ -227,7 +227,7 @@ async def test_a_rollback_counts_from_when_the_old_replica_set_was_scaled_up_aga
     message = "Scaled up replica set checkout-old from 0 to 1"
     event = {"reason": "ScalingReplicaSet", "message": message, "involvedObject": about, "lastTimestamp": at}
     events = [event]
-    items = {"replicasets": sets, "events": events, "configmaps": []}
+    items = {"replicasets": sets, "controllerrevisions": [], "events": events, "configmaps": []}
     served.answer = lambda one: (
         200, {}, json.dumps({"items": items[one.target.split("?")[0].rsplit("/", 1)[1]]}).encode(),
     )  # fmt: skip
@@ -239,7 +239,27 @@ async def test_a_rollback_counts_from_when_the_old_replica_set_was_scaled_up_aga
     assert (await made(Kubernetes, served.url, access).fetch(asked)).changes == ()
 
 
-async def test_a_list_that_may_not_be_read_is_a_note_and_all_three_are_denied(serve, access, asked, wire):
+async def test_a_stateful_set_s_revision_is_a_rollout_and_one_that_is_there_again_has_no_time(serve, access, asked):
+    served = await serve()
+
+    def revision(number, created, image):
+        template = {"spec": {"containers": [{"name": "db", "image": image}]}}
+        owner = {"kind": "StatefulSet", "name": "checkout"}
+        return {"metadata": {"name": f"checkout-{image}", "creationTimestamp": created, "ownerReferences": [owner]},
+                "data": {"spec": {"template": template}}, "revision": number}  # fmt: skip
+
+    sets = [revision(4, "2026-11-23T14:00:00Z", "two"), revision(3, "2026-11-01T00:00:00Z", "one")]
+    served.answer = lambda one: (
+        200, {}, json.dumps({"items": sets if "controllerrevisions" in one.target else []}).encode(),
+    )  # fmt: skip
+    (change,) = (await made(Kubernetes, served.url, access).fetch(asked)).changes
+    assert (change.summary, change.detail) == ("Roll out checkout to revision 4 (two)", "db image: one → two")
+    sets[1] = revision(5, "2026-11-01T00:00:00Z", "one")  # rolled back
+    (change,) = (await made(Kubernetes, served.url, access).fetch(asked)).changes
+    assert change.summary == "Roll out checkout to revision 4 (two)"
+
+
+async def test_a_list_that_may_not_be_read_is_a_note_and_all_of_them_are_denied(serve, access, asked, wire):
     forbidden = wire("kubernetes", "made_status_forbidden_403.http")["made_status_forbidden_403.http.json"]["response"]
     refused = (403, {}, json.dumps(forbidden["body"]).encode())
     served = await serve()

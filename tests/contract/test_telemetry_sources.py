@@ -138,6 +138,18 @@ async def test_loki_is_asked_by_the_labels_of_the_settings_and_a_full_answer_is_
         )
 
 
+async def test_a_tenant_is_sent_with_every_request(serve, access, asked):
+    served = await serve()
+    served.answer = lambda one: (
+        200,
+        {},
+        b'{"traces": []}' if "search" in one.target else b'{"status": "success", "data": []}',
+    )
+    for kind in (Loki, Tempo):
+        await made(kind, served.url, access, tenant="shop").fetch(asked)
+    assert {one.headers["x-scope-orgid"] for one in served.asked} == {"shop"}
+
+
 async def test_a_service_that_no_label_names_is_said_with_what_to_set(serve, access, asked):
     served = await serve()
     served.answer = lambda one: (200, {}, b'{"status": "success", "data": []}')

@@ -142,3 +142,11 @@ def test_an_allow_list_that_its_source_would_ignore_is_refused(tmp_path):
     jaeger = '[sources.jaeger]\nurl = "http://j:1"\nreaders = ["everyone"]\nallow = { indices = ["logs"] }\n'
     assert "allow.indices restricts nothing" in problems(tmp_path, jaeger)
     loaded(tmp_path, '[sources.github]\nreaders = ["everyone"]\nallow = { repositories = ["acme/x"] }\n')
+
+
+def test_a_tenant_is_for_those_that_have_several(tmp_path):
+    loki = '[sources.loki]\nurl = "http://l:1"\nreaders = ["everyone"]\ntenant = "{}"\n'
+    loaded(tmp_path, loki.format("shop|search"))
+    assert "sources.loki.tenant" in problems(tmp_path, loki.format("a\\r\\nX-Evil: 1"))
+    jaeger = loki.replace("loki", "jaeger").format("shop")
+    assert "[sources.jaeger] tenant: kind 'jaeger' has none" in problems(tmp_path, jaeger)
