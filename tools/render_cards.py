@@ -1,6 +1,7 @@
 """Takes a picture of every state of the card in both forms, on a desktop and on a phone: docs/slack/*.png.
 
     .venv/bin/python tools/render_cards.py [--out FOLDER] [--only STATE]…
+    .venv/bin/python tools/render_cards.py --bundle DIR… [--out FOLDER]     # the facts card of recorded incidents
 
 Needs node with npm and chromium (Debian: `apt-get install nodejs npm chromium`). The packages that draw Block Kit go to
 a folder for temporary files and are kept between runs; SITREP_RENDER_DIR names another. CHROMIUM names the browser.
@@ -9,6 +10,7 @@ a folder for temporary files and are kept between runs; SITREP_RENDER_DIR names 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 import os
 import pathlib
@@ -23,6 +25,11 @@ sys.path.insert(0, str(ROOT))
 
 from bot.cards.render import render  # noqa: E402
 from bot.cards.samples import every_state  # noqa: E402
+from bot.flows.replay import replay  # noqa: E402
+from bot.trust.audience import Audience  # noqa: E402
+from bot.trust.redaction import Redactor  # noqa: E402
+from integrations.bundle import open_bundle  # noqa: E402
+from integrations.records import EVERYONE, Readers  # noqa: E402
 
 PACKAGES = ("slack-blocks-to-jsx@1.1.1", "react@18.3.1", "react-dom@18.3.1", "esbuild@0.28.2", "playwright-core@1.56.1",
             "upng-js@2.1.0")  # fmt: skip
@@ -36,9 +43,9 @@ const lines = "<path d='M9 24h18M9 18h12M9 12h18' stroke='white' stroke-width='3
 const logo = 'data:image/svg+xml,' + encodeURIComponent(
   "<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 36 36'><rect width='36' height='36' fill='#334155'/>"
   + lines + "</svg>");
-window.show = (blocks, width) => root.render(
+window.show = (blocks, width, at) => root.render(
   <div id="card" style={{width, padding: 16, background: '#fff'}}>
-    <Message blocks={blocks} logo={logo} name="Sitrep" time={new Date('2026-11-23T14:02:11Z')} />
+    <Message blocks={blocks} logo={logo} name="Sitrep" time={new Date(at)} />
   </div>);
 """
 
@@ -52,8 +59,10 @@ const shots = JSON.parse(fs.readFileSync(payloads));
 const page = await browser.newPage({deviceScaleFactor: 1, timezoneId: 'UTC', viewport: {width: 900, height: 900}});
 await page.clock.setFixedTime(new Date('2026-11-23T14:05:20Z'));
 await page.goto('file://' + process.cwd() + '/index.html');
-for (const {name, blocks, width} of shots) {
-  await page.evaluate(([blocks, width]) => window.show(blocks, width), [blocks, width]);
+for (const {name, blocks, width, at} of shots) {
+  const posted = new Date(at ?? '2026-11-23T14:02:11Z');
+  await page.clock.setFixedTime(new Date(posted.getTime() + 189000));
+  await page.evaluate((given) => window.show(...given), [blocks, width, posted.toISOString()]);
   await page.waitForTimeout(60);
   const picture = upng.decode(await page.locator('#card').screenshot());
   // 64 colours: a fifth of the size, and no difference to be seen in text.
@@ -106,10 +115,25 @@ def shots(only: list[str]) -> list[dict[str, object]]:
     return made
 
 
+def shots_of_bundles(folders: list[pathlib.Path]) -> list[dict[str, object]]:
+    """The facts card of each recorded incident in the modern form, three minutes after its alert."""
+    made = []
+    for folder in folders:
+        bundle = open_bundle(folder)
+        everyone = Readers.of([EVERYONE])
+        reader = Audience.local_operator(bundle.incident.triggered_at)
+        replayed = asyncio.run(replay(bundle, reader, everyone, Redactor([b"pictures"])))
+        blocks = drawable(render(replayed.card, "modern").blocks)
+        at = bundle.incident.triggered_at.isoformat()
+        made.append({"name": folder.name, "blocks": blocks, "width": WIDTHS["desktop"], "at": at})
+    return made
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=pathlib.Path, default=ROOT / "docs" / "slack")
     parser.add_argument("--only", action="append", default=[], metavar="STATE")
+    parser.add_argument("--bundle", action="append", default=[], type=pathlib.Path, metavar="DIR")
     given = parser.parse_args()
     browser = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
     if browser is None or shutil.which("npm") is None:
@@ -125,7 +149,7 @@ def main() -> None:
     bundle = ["node_modules/.bin/esbuild", "page.jsx", "--bundle", "--outfile=page.js", "--jsx=automatic"]
     bundle += ['--define:process.env.NODE_ENV="production"', "--log-level=error"]
     subprocess.run(bundle, cwd=folder, check=True)
-    wanted = shots(given.only)
+    wanted = shots_of_bundles(given.bundle) if given.bundle else shots(given.only)
     (folder / "payloads.json").write_text(json.dumps(wanted))
     given.out.mkdir(parents=True, exist_ok=True)
     subprocess.run(["node", "driver.mjs", "payloads.json", str(given.out.resolve()), browser], cwd=folder, check=True)

@@ -14,6 +14,7 @@ import json
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any, Protocol
 
 from starlette.applications import Starlette
@@ -151,7 +152,9 @@ async def _receive(
         log.warning("%s: delivery refused: %s", door.path, wrong)
         return JSONResponse({"error": str(wrong)}, status_code=401)
     redacted = await _payload(body, redact_small, redact_large)
-    signals = _signals(door, headers, redacted, hashlib.sha256(body).hexdigest(), received_at)
+    parse = partial(_signals, door, headers, redacted, hashlib.sha256(body).hexdigest(), received_at)
+    # A body with hundreds of alerts takes a while to read; a thread lets every other delivery in meanwhile.
+    signals = parse() if len(body) <= SMALL_BODY else await asyncio.to_thread(parse)
     try:
         new = await intake(signals)
     except Exception as failed:  # noqa: BLE001 - a door: 503 makes the sender try again, nothing is lost
@@ -175,7 +178,7 @@ async def _payload(
 ) -> Any:
     """The parsed, redacted body; what is not JSON, or is nested like a bomb, is kept as what it is: unreadable."""
     try:
-        payload = json.loads(body)
+        payload = json.loads(body) if len(body) <= SMALL_BODY else await asyncio.to_thread(json.loads, body)
         return redact_small(payload) if len(body) <= SMALL_BODY else await redact_large(payload)
     except RecursionError:
         return {"unreadable": "nested too deeply", "bytes": len(body)}

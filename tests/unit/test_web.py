@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import threading
 from datetime import UTC, datetime
 
 import httpx
@@ -108,6 +109,28 @@ async def test_large_bodies_are_redacted_elsewhere(client, desk):
     body = json.dumps(EVENT | {"pad": "y" * 70_000}).encode()
     await client.post("/webhooks/pagerduty", content=body, headers=signed(body))
     assert desk.stored[0].body["large"] is True
+
+
+class SlowReader(PagerDutyDoor):
+    """Remembers in which thread it read."""
+
+    def parse(self, headers, payload, sha256, received_at):
+        self.read_in = threading.get_ident()
+        return super().parse(headers, payload, sha256, received_at)
+
+
+@pytest.mark.parametrize(("padding", "elsewhere"), [(10, False), (70_000, True)])
+async def test_a_large_body_is_read_in_a_thread_so_that_other_deliveries_come_in_meanwhile(desk, padding, elsewhere):
+    door = SlowReader(["new"])
+    app = create_app(
+        doors=[door], intake=desk.intake, redact_small=desk.redact, redact_large=desk.redact_large,
+        clock=ManualClock(T0), ready=desk.ready, metrics=lambda: "",
+    )  # fmt: skip
+    body = json.dumps(EVENT | {"pad": "y" * padding}).encode()
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://sitrep") as client:
+        assert (await client.post("/webhooks/pagerduty", content=body, headers=signed(body))).status_code == 202
+    assert (door.read_in != threading.get_ident()) is elsewhere
+    assert [one.kind for one in desk.stored] == ["triggered"]
 
 
 async def test_a_store_that_fails_asks_the_sender_to_try_again(client, desk):
