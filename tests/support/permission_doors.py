@@ -91,7 +91,8 @@ async def doors_of(stage: Stage) -> Doors:
     weekly = WeeklyReports(
         store, "w", clock, ZoneInfo("UTC"), outbox=stage.outbox, directory=stage.directory, channel=channel,
         incident_readers=lambda source, service: stage.world.alert_readers,
-        change_readers=lambda service: stage.world.alert_readers, experiments=LiveExperiments(store, "w", clock, (), {}),
+        change_readers=lambda service: stage.world.alert_readers,
+        experiments=LiveExperiments(store, "w", clock, (), {}),
     )  # fmt: skip
     rows = await store.query("SELECT mark, kind FROM evidence ORDER BY mark")
     change = next((str(row["mark"]) for row in rows if row["kind"] == "change"), "")
