@@ -75,6 +75,9 @@ async def doors_of(stage: Stage) -> Doors:
     async def channel() -> str:
         return "C1"
 
+    async def channels() -> list[str]:
+        return ["C1"]
+
     store, clock, source, asked = stage.store, stage.clock, Source(), ScriptedModel([])
     asked.script = ['{"answer": []}'] * 50
     entitled = Entitled(stage.parts, stage.views, stage.directory)
@@ -89,7 +92,7 @@ async def doors_of(stage: Stage) -> Doors:
         paused=never_paused,
     )  # fmt: skip
     weekly = WeeklyReports(
-        store, "w", clock, ZoneInfo("UTC"), outbox=stage.outbox, directory=stage.directory, channel=channel,
+        store, "w", clock, ZoneInfo("UTC"), outbox=stage.outbox, directory=stage.directory, channels=channels,
         incident_readers=lambda source, service: stage.world.alert_readers,
         change_readers=lambda service: stage.world.alert_readers,
         experiments=LiveExperiments(store, "w", clock, (), {}),
