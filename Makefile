@@ -57,6 +57,10 @@ chaos: $(VENV)/.made ## SIGKILL at every point of an incident's way (some ten mi
 test-parts: ## install what the acceptance tests need on Debian (prometheus, alertmanager, chromium)
 	@if command -v apt-get >/dev/null; then tools/install_parts.sh; else echo 'test-parts knows Debian only; install prometheus, alertmanager and chromium by hand' >&2; exit 3; fi
 
+.PHONY: load
+load: $(VENV)/.made ## a storm of webhooks against a started bot, its model slow, failing, hanging (some two minutes); prints JSON
+	@$(BIN)/python -m tests.load.run $(if $(SECONDS),--seconds $(SECONDS)) $(if $(RATE),--rate $(RATE))
+
 .PHONY: evals
 evals: $(VENV)/.made ## golden cases of every prompt against the configured model, else a scripted endpoint; JSON=1 prints JSON
 	@$(BIN)/python -m bot eval prompts $(if $(JSON),--json)

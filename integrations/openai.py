@@ -92,6 +92,7 @@ class OpenAI:
         api_key: str | None,
         transport: httpx2.AsyncBaseTransport,
         server: Server = "openai",
+        most_bytes: int = MAX_BODY_BYTES,
     ) -> None:
         """`transport` decides where requests may go (egress) and how many connections there are.
 
@@ -107,7 +108,7 @@ class OpenAI:
         self._connection = openai.APIConnectionError
         self._error = openai.OpenAIError
         self._http = httpx2.AsyncClient(
-            transport=_guarded(transport, _credentials(api_key, server)),
+            transport=_guarded(transport, _credentials(api_key, server), most_bytes),
             trust_env=False,
             follow_redirects=False,
             timeout=None,  # the attempt's own timeout bounds everything, a drip of bytes included
@@ -265,7 +266,9 @@ def _credentials(api_key: str | None, server: Server) -> dict[str, str]:
     return {"api-key": api_key} if server == "azure" else {"authorization": f"Bearer {api_key}"}
 
 
-def _guarded(inner: httpx2.AsyncBaseTransport, credentials: Mapping[str, str]) -> httpx2.AsyncBaseTransport:
+def _guarded(
+    inner: httpx2.AsyncBaseTransport, credentials: Mapping[str, str], most_bytes: int
+) -> httpx2.AsyncBaseTransport:
     """Sends only headers that we mean to send, and stops reading a body that is too large.
 
     Uncompressed answers only: a small compressed body can unfold into gigabytes.
@@ -302,8 +305,8 @@ def _guarded(inner: httpx2.AsyncBaseTransport, credentials: Mapping[str, str]) -
             size = 0
             async for chunk in self._stream:
                 size += len(chunk)
-                if size > MAX_BODY_BYTES:
-                    raise Malformed(self._host, f"answered with more than {MAX_BODY_BYTES} bytes")
+                if size > most_bytes:
+                    raise Malformed(self._host, f"answered with more than {most_bytes} bytes")
                 yield chunk
 
         async def aclose(self) -> None:

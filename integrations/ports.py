@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
+from integrations.errors import IntegrationError
 from integrations.records import Alert, Channel, Findings, Incident, Person, Question, Signal
 
 T = TypeVar("T")
@@ -277,8 +278,36 @@ class ModelEndpoint(Protocol):
     async def complete(self, request: PromptRequest, timeout_seconds: float) -> Completion: ...
 
 
+@dataclass(frozen=True, slots=True)
+class BatchState:
+    """How far a batch is. `ended` says that nothing more will come; what was answered lies in the two files."""
+
+    id: str
+    status: str
+    ended: bool
+    output_file: str | None = None
+    error_file: str | None = None
+
+
+class BatchEndpoint(Protocol):
+    """A provider's batch door: many requests at once, answered within hours, at a lower price."""
+
+    name: str
+
+    async def submit(self, requests: Mapping[str, PromptRequest], timeout_seconds: float) -> BatchState: ...
+
+    async def state(self, batch_id: str, timeout_seconds: float) -> BatchState: ...
+
+    async def results(
+        self, state: BatchState, requests: Mapping[str, PromptRequest], timeout_seconds: float
+    ) -> Mapping[str, Completion | IntegrationError]: ...
+
+    async def cancel(self, batch_id: str, timeout_seconds: float) -> BatchState: ...
+
+
 __all__ = [
-    "AlertParser", "Answer", "Completion", "Directory", "GroupSource", "Incident", "IncidentSource", "Message",
+    "AlertParser", "Answer", "BatchEndpoint", "BatchState", "Completion", "Directory", "GroupSource", "Incident",
+    "IncidentSource", "Message",
     "ModelEndpoint", "Place", "Posted", "Poster", "PreparedDoor", "PromptRequest", "Replies", "Screens", "SignalDoor",
     "Source",
 ]  # fmt: skip

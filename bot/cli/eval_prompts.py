@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from bot.model.pins import Pin, Use
     from bot.settings import Settings
     from bot.store.sqlite import SqliteStore
+    from integrations.openai_batches import Batches
     from integrations.ports import ModelEndpoint
 
 LIVE_BAR = 0.9
@@ -30,8 +31,15 @@ LIVE_BAR = 0.9
 @click.option("--only", metavar="PROMPT", help="Cases of this prompt alone (triage, validate).")
 @click.option("--scripted", is_flag=True, help="Play the cases' own answers, though a model is configured.")
 @click.option("--all-pins", is_flag=True, help="Go on after the cheapest pin that passes.")
+@click.option(
+    "--batch",
+    "batch_hours",
+    type=click.FloatRange(0.01, 24),
+    metavar="HOURS",
+    help="Through the providers' batch doors, at their lower price: wait so long for the answers.",
+)
 @click.option("--json", "as_json", is_flag=True)
-def command(only: str | None, scripted: bool, all_pins: bool, as_json: bool) -> None:
+def command(only: str | None, scripted: bool, all_pins: bool, batch_hours: float | None, as_json: bool) -> None:
     """Golden cases of every prompt, and the smallest approved model that passes them, by use.
 
     Real models are asked with the priority of batch: live incidents go before, and the ceilings of [budget] hold.
@@ -43,7 +51,7 @@ def command(only: str | None, scripted: bool, all_pins: bool, as_json: bool) -> 
 
     if only is not None and only not in PLAYERS:
         raise SitrepError(f"no cases of a prompt {only!r}; there are {', '.join(PLAYERS)}")
-    measured = asyncio.run(measure(load(), only=only, scripted=scripted, all_pins=all_pins))
+    measured = asyncio.run(measure(load(), only=only, scripted=scripted, all_pins=all_pins, batch_hours=batch_hours))
     if not as_json:
         for row in measured.sizing:
             click.echo(
@@ -89,8 +97,13 @@ class Measured:
         ]
 
 
-async def measure(settings: Settings, *, only: str | None, scripted: bool, all_pins: bool) -> Measured:
-    """Play the cases. Without a model that can be asked the answers are scripted."""
+async def measure(
+    settings: Settings, *, only: str | None, scripted: bool, all_pins: bool, batch_hours: float | None = None
+) -> Measured:
+    """Play the cases. Without a model that can be asked the answers are scripted.
+
+    With `batch_hours` only models with a batch door are asked, all cases of one in one batch.
+    """
     from bot.clock import SystemClock
     from bot.evals.golden import by_price, cases
     from bot.store.sqlite import SqliteStore
@@ -113,42 +126,44 @@ async def measure(settings: Settings, *, only: str | None, scripted: bool, all_p
             first = chosen[use][0] if use in chosen else None
             if first is not None and not scripted:
                 pins = [first if pin.name == first.name else pin for pin in pins]
-            endpoints: dict[str, ModelEndpoint] = {}
+            endpoints: dict[str, ModelEndpoint | Batches] = {}
             if not scripted:
+                pins = [pin for pin in pins if batch_hours is None or pin.batch_price is not None]
                 egress = egress_of(settings, [pin.endpoint for pin in pins])
-                endpoints = dict(endpoints_of(settings, {use: tuple(pins)}, egress, stack))
+                made = endpoints_of(settings, {use: tuple(pins)}, egress, stack, batches=batch_hours is not None)
+                endpoints = dict(made)
             passed = False
             for pin in pins:
                 if passed and not all_pins and not (first is not None and pin.name == first.name):
                     continue
-                row = await _pin(settings, store, clock, pin, listed, endpoints.get(pin.name), measured)
+                asked = _Asked(settings, store, clock, pin, endpoints.get(pin.name), batch_hours or 0.0)
+                row = await _pin(asked, listed, measured)
                 row["smallest"] = not passed and row["passed"] >= (1.0 if scripted else LIVE_BAR) * row["cases"]
                 passed = passed or row["smallest"]
                 measured.sizing.append(row)
     return measured
 
 
-async def _pin(
-    settings: Settings, store: SqliteStore, clock: Clock, pin: Pin, listed: list[Case], endpoint: ModelEndpoint | None,
-    measured: Measured,
-) -> dict[str, Any]:  # fmt: skip
-    """One use's cases at one pin; without an endpoint each case's own answer is played."""
-    from bot.evals.golden import Asking, Scripted, play, problems
-    from bot.model.gateway import Gateway
-    from bot.store.values import ulid
-    from bot.wiring.models import ceilings_of, limits_of
+@dataclass(frozen=True)
+class _Asked:
+    """One pin, and how it is asked: by an endpoint, by a batch door, or (None) by playing each case's own answer."""
 
-    run, usd, good = ulid(clock.now()), 0.0, 0
-    for case in listed:
-        made = endpoint or Scripted(case.answer)
-        gateway = Gateway(
-            store, clock, {"batch": (pin,)}, {pin.name: made},
-            ceilings=ceilings_of(settings), limits=limits_of(settings), redact=lambda text: text,
-        )  # fmt: skip
-        asking = Asking(gateway, run, deadline_seconds=settings.file.timeouts.model_seconds)
-        played: Played = await play(case, asking)
-        await gateway.aclose()
-        wrong = problems(case, played, scripted=endpoint is None)
+    settings: Settings
+    store: SqliteStore
+    clock: Clock
+    pin: Pin
+    endpoint: ModelEndpoint | Batches | None
+    batch_hours: float
+
+
+async def _pin(asked: _Asked, listed: list[Case], measured: Measured) -> dict[str, Any]:
+    """One use's cases at one pin."""
+    from bot.evals.golden import problems
+
+    pin, scripted = asked.pin, asked.endpoint is None
+    usd, good = 0.0, 0
+    for case, played in zip(listed, await _played(asked, listed), strict=True):
+        wrong = problems(case, played, scripted=scripted)
         cost = played.usage.cost_usd if played.usage else 0.0
         usd, good = usd + cost, good + (not wrong)
         measured.cases.append(
@@ -157,4 +172,36 @@ async def _pin(
         )  # fmt: skip
     return {"use": listed[0].use, "pin": pin.name, "passed": good, "cases": len(listed), "usd": usd,
             "usd_per_million_tokens": {"in": pin.prices.input_usd, "out": pin.prices.output_usd},
-            "endpoint": "scripted" if endpoint is None else pin.host}  # fmt: skip
+            "endpoint": "scripted" if scripted else pin.host}  # fmt: skip
+
+
+async def _played(asked: _Asked, listed: list[Case]) -> list[Played]:
+    """One after the other through the gateway; through a batch door all at once."""
+    from bot.evals.golden import Asking, Scripted, play
+    from bot.model.batches import BatchDesk
+    from bot.model.gateway import Gateway
+    from bot.store.values import ulid
+    from bot.wiring.models import ceilings_of, limits_of
+    from integrations.openai_batches import Batches
+
+    settings, run = asked.settings, ulid(asked.clock.now())
+    ceilings, limits = ceilings_of(settings), limits_of(settings)
+    if isinstance(asked.endpoint, Batches):
+        desk = BatchDesk(
+            asked.store, asked.clock, asked.pin, asked.endpoint, ceilings=ceilings, limits=limits,
+            redact=lambda text: text,
+        )  # fmt: skip
+        tasks = [asyncio.create_task(play(case, Asking(desk, run))) for case in listed]
+        await asyncio.sleep(0)  # now each case is composed and waits at the desk, or is over without a question
+        await desk.send(asked.batch_hours * 3600)
+        return await asyncio.gather(*tasks)
+    found = []
+    for case in listed:
+        endpoint = asked.endpoint or Scripted(case.answer)
+        gateway = Gateway(
+            asked.store, asked.clock, {"batch": (asked.pin,)}, {asked.pin.name: endpoint},
+            ceilings=ceilings, limits=limits, redact=lambda text: text,
+        )  # fmt: skip
+        found.append(await play(case, Asking(gateway, run, deadline_seconds=settings.file.timeouts.model_seconds)))
+        await gateway.aclose()
+    return found

@@ -16,8 +16,7 @@ from typing import Any
 
 import prompts
 from bot.model.admission import Priority
-from bot.model.call import Answer, ModelCall, Reply
-from bot.model.gateway import Gateway
+from bot.model.call import Answer, Asks, ModelCall, Reply
 from bot.model.pins import Pin, Use
 from bot.triage.check import Guards, check, check_answer
 from bot.triage.compose import Composed, compose
@@ -133,7 +132,7 @@ def given(data: Mapping[str, Any]) -> Ranked:
 class Asking:
     """How cases are asked: by whom they are paid, and with which priority."""
 
-    gateway: Gateway
+    gateway: Asks
     run: str
     use: Use = "batch"
     priority: Priority = "batch"

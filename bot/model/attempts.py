@@ -18,6 +18,7 @@ from bot import telemetry
 from bot.clock import Clock
 from bot.model.admission import Admission, AdmissionLimits
 from bot.model.breaker import Breaker, BreakerLimits, State
+from bot.model.call import ModelCall
 from bot.model.pins import Pin
 from bot.model.rate import Rates
 from bot.model.retry_budget import RetryBudget
@@ -157,15 +158,7 @@ class Attempts:
         run.attempts += 1
         if run.attempts > 1:
             telemetry.counter(telemetry.RETRIES).add(1, {telemetry.MODEL: run.pin.name})
-        request = PromptRequest(
-            model=run.pin.name,
-            system=call.system,
-            user=call.user,
-            schema_name=call.schema_name,
-            schema=call.schema,
-            max_output_tokens=min(call.max_output_tokens, run.pin.max_output_tokens) + run.pin.reasoning_tokens,
-            parameters=call.parameters,
-        )
+        request = request_of(call, run.pin)
         left = min(run.deadline - self._clock.monotonic(), self._limits.attempt_seconds)
         began, failure = self._clock.monotonic(), "cancelled"
         run.in_flight = True
@@ -206,12 +199,29 @@ class Attempts:
 
 def judge(run: Run) -> Ended | None:
     """What stands in the way of an answer that came; None when nothing does."""
-    done = run.completion
-    assert done is not None
-    if not run.pin.answered(done.answered_by):
+    assert run.completion is not None
+    return judged(run.pin, run.completion)
+
+
+def judged(pin: Pin, done: Completion) -> Ended | None:
+    """The same for any answer of a pin."""
+    if not pin.answered(done.answered_by):
         return Ended("wrong_model", "another model answered than the approved one")
     if done.refusal is not None:
         return Ended("model_refused", "the model declined to answer")
     if done.finish_reason == "length":
         return Ended("truncated", "the model's answer was cut off")
     return None
+
+
+def request_of(call: ModelCall, pin: Pin) -> PromptRequest:
+    """What is sent for a call; parameters that the pin does not accept are left out."""
+    return PromptRequest(
+        model=pin.name,
+        system=call.system,
+        user=call.user,
+        schema_name=call.schema_name,
+        schema=call.schema,
+        max_output_tokens=min(call.max_output_tokens, pin.max_output_tokens) + pin.reasoning_tokens,
+        parameters={name: value for name, value in call.parameters.items() if name in pin.accepts},
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from bot.model.admission import Priority
 from bot.model.pins import Use
@@ -58,3 +58,13 @@ class Refusal:
 
 
 Reply = Answer | Refusal
+
+
+class Asks(Protocol):
+    """The gateway, or a batch at a provider: whoever answers a call and hears what became of the answer."""
+
+    async def complete(self, call: ModelCall, deadline_seconds: float) -> Reply: ...
+
+    async def conclude(
+        self, workspace_id: str, use: Use, usage: Usage, outcome: ModelOutcome, reason: str = ""
+    ) -> None: ...

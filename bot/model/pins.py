@@ -23,8 +23,9 @@ Server = Literal["openai", "azure", "vllm", "llama.cpp", "ollama"]
 _FIELDS = {
     "name", "answers_as", "revision", "hosting", "server", "endpoint", "uses", "accepts", "context_tokens",
     "max_output_tokens", "usd_per_million_tokens", "residency", "default", "reasoning_tokens", "key",
+    "batch_price",
 }  # fmt: skip
-_OPTIONAL = {"default", "reasoning_tokens", "key"}
+_OPTIONAL = {"default", "reasoning_tokens", "key", "batch_price"}
 OPENAI_KEY, NO_KEY = "openai", "none"
 """Names of keys: OPENAI_API_KEY, which an entry that names none is shown; and no key at all."""
 _KEYS = (OPENAI_KEY, "azure", "models", NO_KEY)
@@ -52,7 +53,8 @@ class Prices:
 class Pin:
     """One approved model. `reasoning_tokens` is the room that a reasoning model needs beside its answer.
 
-    `key` names the secret that its endpoint is shown, so that one provider's key is not sent to another.
+    `key` names the secret that its endpoint is shown, so that one provider's key is not sent to another. `batch_price`
+    is the share of its price that the provider's batch door charges; None where there is no such door.
     """
 
     name: str
@@ -70,6 +72,7 @@ class Pin:
     default: bool = False
     reasoning_tokens: int = 0
     key: str = OPENAI_KEY
+    batch_price: float | None = None
 
     @property
     def host(self) -> str:
@@ -177,6 +180,9 @@ def _types(name: str, entry: Mapping[str, Any]) -> list[str]:
         value = entry.get(key, 0)
         if type(value) is not int or value < (key != "reasoning_tokens"):
             problems.append(f"{name!r}: {key} must be a whole number above 0, not {value!r}")
+    share = entry.get("batch_price", 1.0)
+    if type(share) not in {int, float} or not 0 < share <= 1:
+        problems.append(f"{name!r}: batch_price must be a share of the price, above 0 and at most 1, not {share!r}")
     if type(entry.get("default", False)) is not bool:
         problems.append(f"{name!r}: default must be true or false")
     if problems:
@@ -184,6 +190,8 @@ def _types(name: str, entry: Mapping[str, Any]) -> list[str]:
     for key, known in (("hosting", get_args(Hosting)), ("server", get_args(Server)), ("key", _KEYS)):
         if entry.get(key, OPENAI_KEY) not in known:
             problems.append(f"{name!r}: {key} must be one of {', '.join(known)}, not {entry[key]!r}")
+    if "batch_price" in entry and entry["server"] not in {"openai", "azure"}:
+        problems.append(f"{name!r}: {entry['server']!r} has no batch door; remove batch_price")
     if unknown := sorted(set(entry["uses"]) - set(get_args(Use))):
         problems.append(f"{name!r}: uses has {unknown!r}; known are {', '.join(get_args(Use))}")
     if not entry["answers_as"]:
@@ -272,4 +280,5 @@ def _pin(entry: Mapping[str, Any]) -> Pin:
         default=entry.get("default", False),
         reasoning_tokens=entry.get("reasoning_tokens", 0),
         key=entry.get("key", OPENAI_KEY),
+        batch_price=entry.get("batch_price"),
     )

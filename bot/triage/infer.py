@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bot.model.admission import Priority
-from bot.model.call import ModelCall, Refusal, Reply
-from bot.model.gateway import Gateway
+from bot.model.call import Asks, ModelCall, Refusal, Reply
 from bot.model.pins import Use
 from bot.triage.compose import Composed
 
@@ -21,7 +20,7 @@ class Answered:
 
 async def infer(
     composed: Composed,
-    gateway: Gateway,
+    gateway: Asks,
     *,
     workflow_id: str,
     step: str,

@@ -27,6 +27,7 @@ from bot.triage.forms import shipped_policy
 from bot.trust.redaction import Redactor
 from integrations.http import Egress, httpx2_async_transport
 from integrations.openai import OpenAI
+from integrations.openai_batches import Batches
 
 
 def approved_models(settings: Settings) -> Models:
@@ -102,13 +103,15 @@ def ceilings_of(settings: Settings) -> Ceilings:
 
 
 def endpoints_of(
-    settings: Settings, chosen: Mapping[Use, tuple[Pin, ...]], egress: Egress, stack: AsyncExitStack
-) -> dict[str, OpenAI]:
-    """One endpoint a pin, each shown its own key only."""
+    settings: Settings, chosen: Mapping[Use, tuple[Pin, ...]], egress: Egress, stack: AsyncExitStack,
+    *, batches: bool = False,
+) -> dict[str, OpenAI]:  # fmt: skip
+    """One endpoint a pin, each shown its own key only; with `batches` its provider's batch door."""
     found: dict[str, OpenAI] = {}
     for pin in {pin.name: pin for chain in chosen.values() for pin in chain}.values():
         transport = httpx2_async_transport(egress, "model", connections=settings.file.model.concurrency + 4)
-        made = OpenAI("model", pin.endpoint, _key(settings, pin), transport, pin.server)
+        kind = Batches if batches else OpenAI
+        made = kind("model", pin.endpoint, _key(settings, pin), transport, pin.server)
         stack.push_async_callback(made.aclose)
         found[pin.name] = made
     return found
