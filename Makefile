@@ -34,7 +34,7 @@ record: $(VENV)/.made ## record the demo's incident again: eight minutes, needs 
 	$(BIN)/python -m demo.record
 
 test: $(VENV)/.made ## all tests but the slow matrices
-	$(PYTEST) -q -m "not slow"
+	$(PYTEST) -q -n 2 --dist loadfile -m "not slow"
 
 bench: $(VENV)/.made ## measure, compare with the bars, write .bench/latest.json
 	$(BIN)/python -m tests.bench.run $(BENCHES)

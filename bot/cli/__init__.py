@@ -15,11 +15,13 @@ from bot import __version__
 from bot.errors import SitrepError
 
 COMMANDS: dict[str, tuple[str, str]] = {
-    # name: (module with a click command named `command`, one line for --help)
+    # name: (module with a click command named `command`, or as this, and one line for --help)
     "init": ("bot.cli.init", "write the first sitrep.toml, asking for what it needs"),
     "services": ("bot.cli.services", "propose [services] from what each system calls them"),
     "triage": ("bot.cli.triage", "look at an incident: now, as a dry run, or as a sample"),
     "serve": ("bot.cli.serve", "run everything: webhooks, Slack, triages"),
+    "web": ("bot.cli.apart", "the doors alone, beside other processes: needs Postgres"),
+    "worker": ("bot.cli.apart", "the workflows alone, beside other processes: needs Postgres"),
     "report": ("bot.cli.report", "the weekly report: how long incidents took, per arm"),
     "replay": ("bot.cli.replay", "run a recorded incident offline and draw its card"),
     "db": ("bot.cli.db", "migrate the database; export a period for Datasette"),
@@ -50,7 +52,8 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in self._table:
             return None
-        command = importlib.import_module(self._table[cmd_name][0]).command
+        module = importlib.import_module(self._table[cmd_name][0])
+        command = getattr(module, "command", None) or getattr(module, cmd_name)
         assert isinstance(command, click.Command)
         return command
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import base64
 import gzip
+import hmac
 import json
 import pathlib
+import re
 import shutil
 import sqlite3
+import time
 from collections.abc import Iterator
 
+import httpx
 import pytest
 
 from demo.systems import Systems
@@ -25,6 +29,8 @@ SECRETS = {
     "span": "xoxb-210987654321-1098765432109-Pl4ntedSpanAttr1Bute99x",
     "commit": "planted.person@example.org",
     "note": "password=PlantedHunter2And4",
+    "webhook": "glpat-Pl4ntedInAW3bh00kAb",
+    "label": "sk_live_Pl4ntedInALabel0000AbCdEf",
 }
 
 
@@ -82,6 +88,35 @@ def _everything(case: Case) -> Iterator[tuple[str, str]]:
     yield "Slack", json.dumps(case.slack.messages, ensure_ascii=False)
 
 
+def _deliver(case: Case, world: Systems) -> None:
+    """A signed webhook of PagerDuty and one of Alertmanager, each with a secret in what an outsider writes."""
+    until = time.monotonic() + 60
+    while not (listening := re.search(r"listening on (http://\S+)", case.said())):
+        assert time.monotonic() < until, case.said()
+        time.sleep(0.05)
+    incident = {**world.state.incident, "id": "PPLANTED1", "title": f"Checkout fails with {SECRETS['webhook']}"}
+    event = {
+        "id": "01PLANTED",
+        "event_type": "incident.triggered",
+        "occurred_at": incident["created_at"],
+        "data": incident,
+    }
+    body = json.dumps({"event": event}).encode()
+    signature = hmac.new(world.secret.encode(), body, "sha256").hexdigest()
+    alert = {
+        "status": "firing", "startsAt": incident["created_at"], "fingerprint": "f1",
+        "labels": {"alertname": "Fails", "severity": "critical", "service": "checkout-api", "key": SECRETS["label"]},
+        "annotations": {"summary": f"it says {SECRETS['label']}"},
+    }  # fmt: skip
+    storm = {"version": "4", "groupKey": "g", "status": "firing", "receiver": "sitrep", "alerts": [alert]}
+    for path, content, headers in (
+        ("/webhooks/pagerduty", body, {"X-PagerDuty-Signature": f"v1={signature}"}),
+        ("/webhooks/alertmanager", json.dumps(storm).encode(), {"Authorization": "Bearer am-secret"}),
+    ):
+        answer = httpx.post(listening[1] + path, content=content, headers=headers, timeout=30)
+        assert answer.status_code == 202, (path, answer.text)
+
+
 def test_planted_secrets_are_nowhere_afterwards(tmp_path, world):
     with FakeSlack() as slack, FakeModel() as model:
         case = Case(tmp_path, slack, world)
@@ -91,11 +126,15 @@ def test_planted_secrets_are_nowhere_afterwards(tmp_path, world):
             '[sources.github]\nreaders = ["everyone"]\n'
             '[services.checkout-api]\nrepositories = ["tea-shop/checkout-api"]\n'
         )
+        case.add('[sources.alertmanager]\nreaders = ["everyone"]\n')
+        case.add(f'[telemetry]\nspans_file = "{case.home / "spans.jsonl"}"\nshare = 1.0\n')
         case.start(
+            ALERTMANAGER_WEBHOOK_SECRETS="am-secret",
             SITREP_MODEL_URL=model.url,
             SITREP_MODEL="smollm2-135m-instruct-q4_1",
             OPENAI_API_KEY="sk-planted-key-000000",
         )
+        _deliver(case, world)
         case.wait_for(RECORDED, 90)
         case.wait_for(CARD_OUT)
         case.stop()
@@ -103,6 +142,8 @@ def test_planted_secrets_are_nowhere_afterwards(tmp_path, world):
         kinds = {row[0] for row in case.rows("SELECT DISTINCT kind FROM evidence")}
         prompts = model.prompts
     assert {"alert", "change"} <= kinds
+    assert any(where == "spans.jsonl" for where, _ in texts), "no span was exported"
+    assert sum(where == "sitrep.db:signals" and "<secret:" in text for where, text in texts) >= 2
     assert prompts, "the model was not asked"
     found = [(where, name) for where, text in texts for name, secret in SECRETS.items() if secret in text]
     assert found == []
