@@ -88,7 +88,9 @@ class Demo:
             return
         await self.until("a summary, or why there is none", self.model.seconds + 30, says_about_summary)
         await self.ask_status()
-        await self.click("tomas", "It was this change", "a card that says who confirmed it", "confirmed")
+        await self.click(
+            "tomas", "It was this change", "a card that says who confirmed it", "confirmed", form="sends the form"
+        )
         await self.click("priya", "Acknowledge", "a card that says 'acknowledged after'", "acknowledged after")
         self.console.print("[bold]priya has resolved the incident[/] in PagerDuty")
         await asyncio.to_thread(self.systems.move, "resolved")
@@ -110,8 +112,8 @@ class Demo:
             await asyncio.sleep(0.15)
         self.problems.append("/sitrep status was not answered")
 
-    async def click(self, user: str, label: str, what: str, word: str) -> None:
-        """A button of the card has its effect on the card."""
+    async def click(self, user: str, label: str, what: str, word: str, *, form: str = "") -> None:
+        """A button of the card has its effect on the card; where it opens a form, once that was sent."""
         self.console.print(f"[bold]{user} clicks “{label}”[/]")
         cards = await self.cards()
         action = next((found for card in cards if (found := button(card, label))), None)
@@ -119,7 +121,22 @@ class Demo:
             self.problems.append(f"the card has no button “{label}”")
             return
         await self.slack.click(CHANNEL, cards[0]["ts"], action, user=user)
+        if form and not await self.sent(user, form):
+            self.problems.append(f"“{label}” opened no form")
+            return
         await self.until(what, EDIT_SECONDS, lambda text: word in text.lower())
+
+    async def sent(self, user: str, form: str) -> bool:
+        """Whether a form stood open and was sent as it was filled in."""
+        for _ in range(int(EDIT_SECONDS / 0.15)):
+            try:
+                await self.slack.submit({}, user=user)
+            except LookupError:
+                await asyncio.sleep(0.15)
+                continue
+            self.console.print(f"[bold]{user} {form}[/]")
+            return True
+        return False
 
     async def check(self) -> None:
         """What must be true after it all, whatever the model said."""
@@ -129,7 +146,7 @@ class Demo:
         text = whole_text(cards[0]) if cards else ""
         for wanted, what in (
             (r"checkout-api: \d+(\.\d+)? % of requests fail", "the share of failed requests"),
-            (r"normal 0\.\d+ %", "the normal share"),
+            (r"normal 0(\.\d+)? %", "the normal share"),
             (r"\b4 of 4 sources\b", "that all four sources answered"),
         ):
             if not re.search(wanted, text):

@@ -23,7 +23,7 @@ from bot.types import Ranked
 
 T = TypeVar("T")
 
-NICE = 10
+NICE = 5
 """The doors and the outbox go first: their answers are waited for."""
 
 _redactor: Redactor | None = None
