@@ -148,11 +148,11 @@ def _lines(report: WeeklyReport) -> Iterator[tuple[str, str]]:
     requests = f" Per 1,000 requests: {per}." if per else ""
     yield "Cost", f"{cost.sentence} {usd(cost.usd_week)} this week.{each}{requests}"
     if cost.outcomes:
-        yield "Outcomes", f"{counted(cost.outcomes[:6])}; {report.withheld.hidden_items} items hidden from someone."
+        yield "Outcomes", f"{counted(cost.outcomes[:6])}; items hidden from someone: {report.withheld.hidden_items}."
     yield (
         "Quality",
         f"first suspect right in {_of(quality.top1)} labelled, helpful {_of(quality.helpful)} votes, "
-        f"{_of(quality.rejected)} answers rejected, {quality.hidden} items hidden from someone.",
+        f"{_of(quality.rejected)} answers rejected.",
     )
     if report.causes:
         yield "Causes", f"{counted(report.causes)}."

@@ -81,10 +81,10 @@ def interval_bar(ratio: tuple[float, float, float], bounded: tuple[bool, bool]) 
     ]
     while len(ticks) > 9:
         ticks = [t for i, t in enumerate(ticks) if t == 1 or i % 2 == (ticks.index(1) % 2)]
-    parts = [text(x(1) - 6, 12, "faster", anchor="end"), text(x(1) + 6, 12, "slower")]
+    parts = [text(x(1) - 6, 14, "faster", anchor="end", size=15), text(x(1) + 6, 14, "slower", size=15)]
     for tick in ticks:
         parts.append(f'<line x1="{x(tick):.1f}" x2="{x(tick):.1f}" y1="18" y2="52" stroke="{_GRID}"/>')
-        parts.append(text(x(tick), 66, f"{tick:g}×", anchor="middle"))
+        parts.append(text(x(tick), 68, f"{tick:g}×", anchor="middle", size=15))
     colour = _STYLES[0][0]
     parts.append(f'<line x1="{x(1):.1f}" x2="{x(1):.1f}" y1="4" y2="52" stroke="{_INK}" stroke-width="1.5"/>')
     parts.append(
@@ -100,7 +100,7 @@ def interval_bar(ratio: tuple[float, float, float], bounded: tuple[bool, bool]) 
             tip = x(end)
             parts.append(f'<path d="M{tip:.1f},35 l{step},-9 v18 z" fill="{colour}"/>')
     parts.append(f'<circle cx="{x(point):.1f}" cy="35" r="5" fill="{colour}"/>')
-    return picture(74, f"Minutes with over minutes without: {point:.2f}, from {low:.2f} to {high:.2f}", parts)
+    return picture(76, f"Minutes with over minutes without: {point:.2f}, from {low:.2f} to {high:.2f}", parts)
 
 
 def survival_curves(curves: Sequence[CurvePart], tau_minutes: float) -> str:
