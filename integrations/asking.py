@@ -39,6 +39,10 @@ class ServiceRule:
     model: ModelUse = "allowed"
 
 
+def _no_item_rule(item_id: str) -> Readers | None:
+    return None
+
+
 def _no_rule(service: str) -> ServiceRule:
     return ServiceRule()
 
@@ -50,12 +54,19 @@ class Access:
     readers: Readers
     model: ModelUse = "allowed"
     service_rule: Callable[[str], ServiceRule] = _no_rule
+    item_rule: Callable[[str], Readers | None] = _no_item_rule
+    """What an item's own id adds (a repository's collaborators); None: nothing."""
 
     def of(self, service: str | None) -> tuple[Readers, ModelUse]:
         """Readers and model use of an item about this service of ours (None: about none)."""
         rule = self.service_rule(service) if service is not None else ServiceRule()
         model: ModelUse = "never" if "never" in (self.model, rule.model) else "allowed"
         return self.readers.narrowed(rule.readers), model
+
+    def of_item(self, service: str | None, item_id: str) -> tuple[Readers, ModelUse]:
+        """The same, narrowed by the item's own readers: a set of groups at most, that never widens."""
+        readers, model = self.of(service)
+        return readers.narrowed(self.item_rule(item_id)), model
 
 
 def plain(name: str) -> str:

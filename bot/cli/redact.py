@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import secrets
 import sys
@@ -69,7 +70,7 @@ def _blocks(source: BinaryIO) -> Iterator[bytes]:
 def redact_lines(redactor: Redactor, source: BinaryIO, sink: BinaryIO) -> int:
     """`{"id", "text"}` a line to `{"id", "text", "spans", "suspicious", "reasons"}` a line; the number of bad lines.
 
-    A bad line is named on standard error with its number and left out; all others are answered, in order.
+    An absent id is answered as null. A bad line is named on standard error with its number and left out; all others are answered, in order.
     """
     number = bad = 0
     for block in _blocks(source):
@@ -77,6 +78,8 @@ def redact_lines(redactor: Redactor, source: BinaryIO, sink: BinaryIO) -> int:
         texts: list[str] = []
         for line in block.removesuffix(b"\n").split(b"\n"):
             number += 1
+            if number == 1:
+                line = line.removeprefix(codecs.BOM_UTF8)
             if not line.strip():
                 continue
             try:

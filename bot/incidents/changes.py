@@ -79,7 +79,7 @@ class StoredChanges:
                 service = ours or change.service
             counts[service] = counts.get(service, 0) + 1
             if counts[service] <= KEPT:
-                readers, model = self._access(change.source).of(service)
+                readers, model = self._access(change.source).of_item(service, change.id)
                 found.append(change.model_copy(update={"service": service, "readers": readers, "model": model}))
         notes = [f"changes: only the newest {READ:,} are looked through"] if len(rows) > READ else []
         notes += [

@@ -7,6 +7,7 @@ import secrets
 import tempfile
 from collections.abc import Callable
 from datetime import timedelta
+from itertools import pairwise
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -120,7 +121,26 @@ def service_rule(settings: Settings, name: str) -> ServiceRule:
 def access_of(settings: Settings, source: SourceSection | McpSection | None) -> Access:
     """Who may read what a source says. A source without readers (it was refused at start-up) is nobody's."""
     readers = Readers.of(source.readers) if source is not None and source.readers is not None else Readers.nobody()
-    return Access(readers, source.model if source else "allowed", lambda name: service_rule(settings, name))
+    model = source.model if source else "allowed"
+    return Access(readers, model, lambda name: service_rule(settings, name), repository_rule(settings))
+
+
+def repository_rule(settings: Settings) -> Callable[[str], Readers | None]:
+    """Who may read of a change, by its id (…/owner/name/…): the collaborators of its repository, where a directory
+    tells who they are."""
+    groups: dict[str, list[str]] = {}
+    for name, one in settings.file.directories.items():
+        if (one.kind or name) == "github" and one.organization is not None:
+            for repository in one.repositories:
+                group = f"{name}:{one.organization}/{repository.partition('/')[2]}"
+                groups.setdefault(repository.lower(), []).append(group)
+
+    def readers(item_id: str) -> Readers | None:
+        named = {"/".join(pair) for pair in pairwise(item_id.lower().split("/"))}
+        found = [group for repository in named & groups.keys() for group in groups[repository]]
+        return Readers.of(found) if found else None
+
+    return readers
 
 
 def admins_of(settings: Settings) -> Admins:
@@ -183,11 +203,15 @@ def link_hosts(settings: Settings) -> list[str]:
 def change_readers_of(settings: Settings) -> Callable[[str], Readers]:
     """Who may read of changes to a service: whoever may read it in every source that tells of changes."""
     telling = [one for name, one in settings.file.sources.items() if (one.kind or name) in CHANGE_KINDS]
+    of_repository = repository_rule(settings)
 
     def readers(service: str) -> Readers:
         found = Readers.of(["everyone"]).narrowed(service_rule(settings, service).readers)
         for source in telling:
             found = found.narrowed(access_of(settings, source).of(service)[0])
+        known = settings.file.services.get(service)
+        for repository in known.repositories if known else ():
+            found = found.narrowed(of_repository(repository))
         return found
 
     return readers
@@ -220,4 +244,8 @@ def reader_rules(settings: Settings) -> ReaderRules:
     for name, service in settings.file.services.items():
         if service.readers is not None:
             written.setdefault(frozenset(service.readers), []).append(f"[services.{name}] readers")
+    of_repository = repository_rule(settings)
+    for repository in {one for directory in settings.file.directories.values() for one in directory.repositories}:
+        for any_of in getattr(of_repository(repository), "sets", ()):
+            written.setdefault(any_of, []).append(f"collaborators of {repository}")
     return {any_of: ", ".join(places[:3]) for any_of, places in written.items()}

@@ -230,7 +230,7 @@ class GitHub:
     ) -> ChangeEvent:  # fmt: skip
         files = list(objects(seen.get("files"), FILES_OF_COMPARE))
         sizes = [size for one in files if (size := whole(one.get("changes"))) is not None and size >= 0]
-        readers, model = self._access.of(service)
+        readers, model = self._access.of_item(service, external_id)
         diff_url = web_address(seen.get("html_url"))
         detail = excerpt(files)
         if len(files) >= FILES_OF_COMPARE:

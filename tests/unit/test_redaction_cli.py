@@ -37,6 +37,23 @@ def test_what_is_no_utf_8_is_read_and_answered() -> None:
     assert json.loads(out)["text"].startswith("\ufffd password=<secret:password:")
 
 
+def test_odd_lines_are_answered_or_named_and_never_end_the_stream() -> None:
+    given = b"".join(
+        (
+            b'\xef\xbb\xbf{"id": "bom", "text": "x"}\r\n', b'{"text": "token=abc123def456"}\n', b"[" * 100_000 + b"\n",
+            b'{"id": {"deep": [1]}, "text": "lone \\ud800 surrogate password=hunter2x"}\n',
+            b'{"id": "digits", "n": ' + b"9" * 5000 + b', "text": "x"}\n', b'{"id": "twice", "text": "a", "text": "password=dupdup9"}\n',
+            b'{"id": 6, "text": 7}\n', b'{"id": "last", "text": "\\u0000password=hunter2x"}',
+        )
+    )  # fmt: skip
+    code, out, err = run(["redact", "--jsonl"], given)
+    answers = [json.loads(line) for line in out.splitlines()]
+    assert [answer["id"] for answer in answers] == ["bom", None, {"deep": [1]}, "twice", "last"]
+    assert all(word not in out + err for word in ("hunter2x", "dupdup9", "abc123def456"))
+    assert [line.split(":")[0] for line in err.splitlines()[:-1]] == ["line 3", "line 5", "line 7"]
+    assert code == 1
+
+
 def test_a_huge_line_is_one_item() -> None:
     text = "x " * 1_500_000 + "password=hunter2x"
     code, out, _ = run(["redact", "--jsonl"], json.dumps({"id": 1, "text": text}).encode())
