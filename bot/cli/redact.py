@@ -70,7 +70,8 @@ def _blocks(source: BinaryIO) -> Iterator[bytes]:
 def redact_lines(redactor: Redactor, source: BinaryIO, sink: BinaryIO) -> int:
     """`{"id", "text"}` a line to `{"id", "text", "spans", "suspicious", "reasons"}` a line; the number of bad lines.
 
-    An absent id is answered as null. A bad line is named on standard error with its number and left out; all others are answered, in order.
+    An absent id is answered as null. A bad line is named on standard error with its number and left out; all others are
+    answered, in order.
     """
     number = bad = 0
     for block in _blocks(source):

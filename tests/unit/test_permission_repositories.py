@@ -71,8 +71,8 @@ async def test_changes_that_came_by_webhook_are_narrowed_when_they_are_read(sett
     store, clock = MemoryStore(), ManualClock(NOW)
     for number, repository in enumerate(("acme/checkout", "acme/open")):
         change = ChangeEvent(
-            id=f"github/deployment/{repository}/{number}", kind="deploy", service="checkout", changed_at=NOW, summary="x",
-            source="github", url="https://github.com/x", readers=Readers.of(["world"]),
+            id=f"github/deployment/{repository}/{number}", kind="deploy", service="checkout", changed_at=NOW,
+            summary="x", source="github", url="https://github.com/x", readers=Readers.of(["world"]),
         )  # fmt: skip
         row = {
             "workspace_id": "w", "source": "github", "id": change.id, "kind": "deploy", "service": "checkout",

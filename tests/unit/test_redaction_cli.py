@@ -42,7 +42,8 @@ def test_odd_lines_are_answered_or_named_and_never_end_the_stream() -> None:
         (
             b'\xef\xbb\xbf{"id": "bom", "text": "x"}\r\n', b'{"text": "token=abc123def456"}\n', b"[" * 100_000 + b"\n",
             b'{"id": {"deep": [1]}, "text": "lone \\ud800 surrogate password=hunter2x"}\n',
-            b'{"id": "digits", "n": ' + b"9" * 5000 + b', "text": "x"}\n', b'{"id": "twice", "text": "a", "text": "password=dupdup9"}\n',
+            b'{"id": "digits", "n": ' + b"9" * 5000 + b', "text": "x"}\n',
+            b'{"id": "twice", "text": "a", "text": "password=dupdup9"}\n',
             b'{"id": 6, "text": 7}\n', b'{"id": "last", "text": "\\u0000password=hunter2x"}',
         )
     )  # fmt: skip
