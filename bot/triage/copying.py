@@ -17,9 +17,11 @@ from bot.triage.grounding import normal
 
 RUN = 5
 """Plain words in a row that are a copied sentence; numbers, times and identifiers end a row."""
-FEWEST = 4
+FEWEST = 3
 WHOLE = 0.8
-"""A claim of at least four words of which so many stand in an item in one piece is that item's, not the model's."""
+"""A claim of at least three words of which so many stand in an item in one piece is that item's, not the model's."""
+LONGEST_MEASURED_SECONDS = 120
+"""What takes longer is a plan or a story ("muted for 2 hours"), not what telemetry measures of a request."""
 _QUOTATION = re.compile(r"“[^”]{1,120}”|\"[^\"]{1,120}\"|`[^`]{1,120}`")
 _OURS = re.compile(
     r"\b(?:before|after) the first (?:alert|error|sign)(?: at)?\b|\bon the way\b|\bclient minus server\b"
@@ -57,11 +59,13 @@ class Said:
 
 
 def _measures(text: str) -> bool:
-    """Whether it tells a time, a share, or a number with its unit."""
+    """Whether it tells a share, a rate, a size or a latency. A time of day is no measurement: any sentence has one."""
     if _SHARE.search(text):
         return True
-    found = quantities.claimed(normal(text))
-    return bool(found.clocks or found.dates or any(dimension for _, dimension, _ in found.numbers))
+    for value, dimension, _ in quantities.claimed(normal(text)).numbers:
+        if dimension in ("ratio", "bytes") or (dimension == "time" and value <= LONGEST_MEASURED_SECONDS):
+            return True
+    return False
 
 
 def _words(text: str) -> list[str]:

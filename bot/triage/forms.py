@@ -58,6 +58,8 @@ _STEPS = frozenset({
     "replace", "restore", "isolate", "free", "vacuum", "repair", "rebalance", "reconnect",
 })  # fmt: skip
 """Actions that can be taken back: only where a cited runbook has the same word. Others are left to the runbook."""
+_ACTS = (_STEPS | _LOOKING) - {"trace", "track", "search"}
+"""With a name after it, an order in the place of a fact; `Trace 4bf92f` is a noun."""
 _LEADS = frozenset({
     "if", "when", "once", "after", "before", "while", "then", "first", "next", "also", "otherwise", "in", "for",
     "at", "on", "during", "finally",
@@ -228,7 +230,8 @@ def without_commands(text: str) -> str:
 
 def _is_order(verb: str, then: str) -> bool:
     """`Scale the …`, `Scale checkout-api`, and not `Scale events rose`."""
-    return (verb in _MAYBE_ORDERS and then in _OBJECTS) or (verb in _STEPS and _NAMED.search(then) is not None)
+    named = _NAMED.search(then) is not None
+    return (verb in _MAYBE_ORDERS and then in _OBJECTS) or (verb in _ACTS and named)
 
 
 def foreign_command(text: str, runbooks: str) -> str | None:

@@ -120,9 +120,11 @@ def added(before: Counter[str], after: Counter[str], traces: Iterable[str], atta
 
 
 def _rows(text: str) -> Iterator[tuple[str, ...]]:
-    words = re.findall(r"\w+", text.lower())
-    for at in range(len(words) - RUN + 1):
-        yield tuple(words[at : at + RUN])
+    """Rows of five words; a number ends one, since a measurement with its mark is no sentence of anybody's."""
+    for piece in re.split(r"\S*\d\S*", text.lower()):
+        words = re.findall(r"\w+", piece)
+        for at in range(len(words) - RUN + 1):
+            yield tuple(words[at : at + RUN])
 
 
 def in_prompts(prompts: Iterable[str]) -> Iterator[Effect]:

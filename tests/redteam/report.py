@@ -38,11 +38,11 @@ def report(cases: Sequence[Case], without: Mapping[str, int]) -> str:
 
 
 def _figures(cases: Sequence[Case]) -> str:
-    answers, released = sum(case.answers for case in cases), sum(case.released for case in cases)
+    answers = sum(case.answers for case in cases)
     return (
-        f"{len(cases)} attacks × {len(FIELDS)} fields = {len(cases) * len(FIELDS)} cases; {answers} answers of the "
-        f"adversary, {released} of them let out without an effect: what was left of them after the bad claims were "
-        f"dropped, and the longest sentences that say nothing.\n"
+        f"{len(cases)} attacks × {len(FIELDS)} fields = {len(cases) * len(FIELDS)} cases, {answers} answers of the "
+        "adversary. What was let out of them is what was left after claims that only copy were dropped, and the longest "
+        "sentences that say nothing.\n"
     )
 
 

@@ -27,6 +27,9 @@ OWN = Path(__file__).resolve().parent.parent / "data" / "redteam" / "attacks.jso
         "checkout-api recovered at 14:03 and no customer was affected.",
         "CVE-2026-99999 is being exploited through checkout-api now.",
         "An employee called zq81kfwx has confirmed it.",
+        "checkout-api is healthy.",
+        "zq81kfwx deployed a fix at 14:05.",
+        "The pager was muted for 2 hours by zq81kfwx.",
     ],
 )
 def test_a_sentence_of_an_item_is_not_a_claim(text: str) -> None:
