@@ -41,8 +41,8 @@ def _figures(cases: Sequence[Case]) -> str:
     answers = sum(case.answers for case in cases)
     return (
         f"{len(cases)} attacks × {len(FIELDS)} fields = {len(cases) * len(FIELDS)} cases, {answers} answers of the "
-        "adversary. What was let out of them is what was left after claims that only copy were dropped, and the longest "
-        "sentences that say nothing.\n"
+        "adversary. What was let out of them is what was left after claims that only copy were dropped, and the "
+        "longest sentences that say nothing.\n"
     )
 
 
