@@ -36,14 +36,15 @@ class Effect:
 
 
 def walk(value: Any) -> Iterator[Mapping[str, Any]]:
-    """Every object inside a message."""
-    if isinstance(value, Mapping):
-        yield value
-        for one in value.values():
-            yield from walk(one)
-    elif isinstance(value, list | tuple):
-        for one in value:
-            yield from walk(one)
+    """Every object inside a message, which is of dicts and lists."""
+    left = [value]
+    while left:
+        one = left.pop()
+        if type(one) is dict:
+            yield one
+            left.extend(inner for inner in one.values() if type(inner) in (dict, list))
+        elif type(one) in (list, tuple):
+            left.extend(one)
 
 
 def lines(messages: Iterable[FakeMessage], *, notifications: bool = True) -> Counter[str]:
