@@ -334,7 +334,8 @@ class TimeoutsSection(Section):
 
     slack_down_seconds: float = Field(default=60, gt=0)
     late_source_seconds: float = Field(default=60, gt=0)
-    collecting_seconds: float = Field(default=2, ge=0)
+    collecting_seconds: float = Field(default=1.8, ge=0)
+    """A little less than the two seconds within which the first post is due: sending it takes time too."""
     publish_wait_seconds: float = Field(default=60, gt=0)
     permit_seconds: float = Field(default=0.5, gt=0)
     people_hours: float = Field(default=24, gt=0)

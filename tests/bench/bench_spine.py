@@ -96,6 +96,7 @@ async def _running(bot: BotProcess, slack: FakeSlack, control: str) -> list[Meas
     limits = httpx.Limits(max_connections=100, max_keepalive_connections=100)
     async with httpx.AsyncClient(base_url=bot.url, trust_env=False, limits=limits, timeout=30) as client:
         found += await _facts(bot, client, slack, control)
+        found.append(await _first_post(bot, client, slack, control))
     found += await _door(bot.port)
     await bot.stop()
     return found
@@ -126,6 +127,30 @@ async def _facts(bot: BotProcess, client: httpx.AsyncClient, slack: FakeSlack, c
         ),
         Measured("memory of the bot after five triages", _rss_mb(bot.pid), "MB", 1),
     ]
+
+
+async def _first_post(bot: BotProcess, client: httpx.AsyncClient, slack: FakeSlack, control: str) -> Measured:
+    """From the delivery to whatever is posted first, while every request to a source takes so long that a source has
+    answered after half a second."""
+    for system in ("pagerduty", "prometheus", "jaeger", "github"):
+        await client.post(f"{control}/faults", json={"system": system, "delay_seconds": 0.12})
+    taken = []
+    for number in range(5):
+        incident_id = str((await client.post(f"{control}/trigger")).json()["data"]["id"])
+        slack.messages.clear()
+        began = time.perf_counter()
+        body, headers = _delivery(910_000 + number, f"{incident_id[:-2]}F{number}")
+        (await client.post("/webhooks/pagerduty", content=body, headers=headers)).raise_for_status()
+        while not slack.messages:
+            await asyncio.sleep(0.01)
+            if time.perf_counter() - began > 60:
+                raise TimeoutError("no post within 60 s")
+        taken.append(time.perf_counter() - began)
+        await asyncio.sleep(5)
+    await client.post(f"{control}/faults/reset")
+    return Measured(
+        "webhook to first post, sources answer in 0.5 s, median", round(statistics.median(taken), 2), "s", 5, bar=2
+    )
 
 
 async def _door(port: int) -> list[Measured]:
