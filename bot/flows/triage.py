@@ -232,7 +232,7 @@ class TriageFlow:
     # --- steps --------------------------------------------------------------------------------------------------
 
     async def route(self, incident_id: str, n: int) -> dict[str, Any]:
-        """Which channel, which arm; writes the wanted state `collecting`, due a little under two seconds after the signal."""
+        """Which channel, which arm; writes the wanted state `collecting`, due just before two seconds are over."""
         row = await self._book.incident_row(incident_id)
         if row is None:
             raise SitrepError(f"no incident {incident_id!r}")
