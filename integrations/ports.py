@@ -192,6 +192,14 @@ class Poster(Protocol):
         ...
 
 
+class FileSender(Protocol):
+    """Gives one person a file."""
+
+    async def send_privately(self, user_id: str, name: str, title: str, said: str, content: bytes) -> None:
+        """Raises Unavailable, Denied, Malformed or Refused."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
     """Where somebody stands in Slack when they ask: what a private answer needs. `response_url` is Slack's own."""

@@ -26,11 +26,15 @@ class Views:
 
     async def own_view(self, incident_id: str, principal: Principal) -> CardState:
         """Collect again and keep what this person may read. Raises NotPermitted for what they may not see at all."""
+        ranked = await self.own_ranked(incident_id, principal)
+        return from_ranked(ranked, links=self._parts.link_hosts, offers=())
+
+    async def own_ranked(self, incident_id: str, principal: Principal) -> Ranked:
+        """The same before it is a card: with the items' texts."""
         incident, audience = await self._entitled(incident_id, principal)
         edges = await topology.learnt(self._parts.book.store, self._parts.book.workspace_id, self._parts.clock.now())
         collected = await self._parts.collector.collect(incident, edges)
-        ranked = await self._flow.analyse(permit(collected, audience, self._parts.clock.now()))
-        return from_ranked(ranked, links=self._parts.link_hosts, offers=())
+        return await self._flow.analyse(permit(collected, audience, self._parts.clock.now()))
 
     async def stored_view(self, incident_id: str, principal: Principal) -> CardState:
         """The card as it stands, for this reader: never more than the channel's."""

@@ -79,6 +79,16 @@ def triage_started(line: IncidentLine, n: int) -> Answer:
 NOT_OURS = "This button is from another version of Sitrep. Use the newest card, or `/sitrep status`."
 MENU_TOO_OLD = "That menu is too old. Type the command again."
 _INCIDENT_ID = re.compile(r'"i": ?"([A-Za-z0-9]{1,60})"|\b([A-Z][A-Z0-9]{3,40})\b')
+
+
+def page_sent(line: IncidentLine) -> Answer:
+    return said(f"The page of {mrkdwn_code(line.id, 60)} is in your messages with Sitrep.")
+
+
+NO_FILES = (
+    "Slack takes no file from the app here. Whoever runs Sitrep can add the scopes `files:write` and `im:write` and "
+    "install the app again."
+)
 ONLY_ADMINS = "That is for the admins of Sitrep; nothing was changed."
 WHY_NEEDED = "Say why: `/sitrep pause too many wrong answers`. The reason stands in the audit trail."
 

@@ -194,6 +194,14 @@ class Groups(Protocol):
     async def services(self, user_id: str, incident_id: str) -> Sequence[str]: ...
 
 
+class PageSender(Protocol):
+    """The incident's page as a file."""
+
+    async def send_page(self, user_id: str, incident_id: str) -> None:
+        """To this person alone; may take as long as the sources do."""
+        ...
+
+
 class ReaderEvents(Protocol):
     """Slack's events about who reads what."""
 
@@ -246,4 +254,5 @@ class Desks:
     drafts: Drafts
     reports: Reports
     home: HomeSource
+    pages: PageSender
     screens: Screens

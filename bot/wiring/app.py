@@ -89,6 +89,7 @@ from integrations.records import Signal
 from integrations.slack import (
     ChannelNames,
     SlackDirectory,
+    SlackFiles,
     SlackPoster,
 )
 
@@ -328,7 +329,9 @@ async def build(settings: Settings, stack: AsyncExitStack, *, checkpoint: Checkp
     behind = Behind(
         settings=settings, clock=clock, parts=parts, views=views, directory=directory, drainer=drainer, outbox=outbox,
         channels=channels, gateway=gateway, experiments=experiments, redactor=redactor, keys=keys,
-        pagerduty=pagerduty, weekly=weekly, web=slack.web, model=partial(_model_sentence, gateway),
+        pagerduty=pagerduty, weekly=weekly, web=slack.web,
+        files=SlackFiles(slack.web, slack.session, settings.secrets.slack_api_url),
+        model=partial(_model_sentence, gateway),
     )  # fmt: skip
     desks = desks_of(behind, life)
     uninstalled = Uninstalled(

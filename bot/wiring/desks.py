@@ -21,6 +21,7 @@ from bot.flows.grouping import Grouping
 from bot.flows.home import Home
 from bot.flows.labels import Labels
 from bot.flows.life import IncidentLife
+from bot.flows.pages import Pages
 from bot.flows.reading import Reading
 from bot.flows.requests import RequestBook
 from bot.flows.triage import Parts
@@ -38,6 +39,7 @@ from bot.trust.sealed import Seal
 from bot.wiring.models import ceilings_of, policy_of
 from bot.wiring.values import admins_of, reader_rules, report_channel
 from integrations.pagerduty import PagerDuty
+from integrations.ports import FileSender
 from integrations.slack import ChannelNames, SlackScreens, SlackWeb
 
 
@@ -60,6 +62,7 @@ class Behind:
     pagerduty: PagerDuty | None
     weekly: WeeklyReports
     web: SlackWeb
+    files: FileSender
     model: Callable[[], str]
     """How the model is, as a sentence."""
 
@@ -90,6 +93,7 @@ def desks_of(behind: Behind, life: IncidentLife) -> Desks:
         asking=_asking(behind, entitled, reading),
         drafts=Drafts(entitled, behind.directory, behind.outbox.say, behind.channels.channel_id),
         reports=PersonalReports(behind.weekly, behind.directory, channel, clock, ZoneInfo(file.timezone)),
+        pages=Pages(entitled, behind.files),
         home=Home(entitled, desk, ceilings_of(settings), experiment_runs),
         screens=SlackScreens(behind.web),
     )

@@ -27,6 +27,8 @@ from integrations.slack import ChannelNames, SlackWeb, web_client
 SCOPES = {
     "chat:write": "post and edit the card",
     "commands": "/sitrep",
+    "app_mentions:read": "a question in a channel",
+    "im:history": "a question in the conversation with the app",
     "channels:read": "who may read a public channel",
     "groups:read": "who may read a private channel",
     "channels:history": "find a post again whose answer was lost",
@@ -34,8 +36,14 @@ SCOPES = {
     "users:read": "who is a full member, a guest, a partner",
     "users:read.email": "match people with [groups] and PagerDuty",
     "usergroups:read": "who is in which user group",
+    "files:write": "/sitrep page: a file for the one who asked",
+    "im:write": "the conversation in which that file is given",
 }
 """Of the bot token, as docs/slack/manifest.yaml asks for them, and what each is for."""
+OPTIONAL = {
+    "assistant:write": "the assistant's panel, where the plan has one",
+    "channels:join": "join a channel that is made for an incident, with [slack] incident_channels",
+}
 SKEW_SECONDS = 30.0
 """From here signatures and "3 min ago" begin to be wrong."""
 REFUSED_SECONDS = 240.0

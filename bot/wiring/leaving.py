@@ -124,6 +124,8 @@ def _slack(settings: Settings) -> Iterator[Destination]:
     if _at(settings.secrets.slack_api_url) == "https://slack.com":
         answers = ("answers to one person: what that person may read",)
         yield Destination("https://hooks.slack.com", "Slack", "built in", answers)
+        page = ("the page that one person asked for: what that person may read",)
+        yield Destination("https://files.slack.com", "Slack", "built in", page)
         if settings.file.slack.mode == "socket" and settings.secrets.slack_app_token is not None:
             for host in ("primary", "backup", "mobile"):
                 acknowledged = ("acknowledgements of the events that Slack sends there",)

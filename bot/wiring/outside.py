@@ -53,10 +53,10 @@ log = logging.getLogger(__name__)
 
 
 SLACK_HOSTS = (
-    "https://slack.com", "https://hooks.slack.com",
+    "https://slack.com", "https://hooks.slack.com", "https://files.slack.com",
     "https://wss-primary.slack.com", "https://wss-backup.slack.com", "https://wss-mobile.slack.com",
 )  # fmt: skip
-"""The Web API, private answers, and where `apps.connections.open` sends Socket Mode."""
+"""The Web API, private answers, files, and where `apps.connections.open` sends Socket Mode."""
 
 
 NO_BOT_TOKEN = "SLACK_BOT_TOKEN is not set; it is the app's bot token (xoxb-…)"  # noqa: S105 - a sentence

@@ -2,6 +2,7 @@
 
 from integrations.slack.channels import ChannelNames
 from integrations.slack.directory import SlackDirectory
+from integrations.slack.files import SlackFiles
 from integrations.slack.poster import SlackPoster
 from integrations.slack.replies import SlackReplies
 from integrations.slack.screens import SlackScreens
@@ -12,6 +13,7 @@ __all__ = [
     "ChannelNames",
     "Granted",
     "SlackDirectory",
+    "SlackFiles",
     "SlackPoster",
     "SlackReplies",
     "SlackScreens",

@@ -27,11 +27,11 @@ class SlackReplies:
     ) -> None:
         self._web = web
         self._session = session
-        self._origins = {_origin(HOOKS), _origin(api_url)}
+        self._origins = {origin_of_url(HOOKS), origin_of_url(api_url)}
         self._timeout = timeout_seconds
 
     async def to_person(self, place: Place, answer: Answer) -> None:
-        if place.response_url and _origin(place.response_url) in self._origins:
+        if place.response_url and origin_of_url(place.response_url) in self._origins:
             try:
                 await self._respond(place.response_url, answer)
             except IntegrationError:
@@ -66,7 +66,8 @@ class SlackReplies:
             raise Denied(SYSTEM, f"response_url: answered {status}")
 
 
-def _origin(url: str) -> tuple[str, str, int | None]:
+def origin_of_url(url: str) -> tuple[str, str, int | None]:
+    """Scheme, host and port as written."""
     try:
         parts = urlsplit(url)
         return parts.scheme, (parts.hostname or "").lower(), parts.port

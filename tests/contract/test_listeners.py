@@ -31,6 +31,7 @@ from bot.listeners.app import TRIAGE_MESSAGE, Listeners
 from bot.listeners.commands import COMMANDS, help_for, parse
 from bot.listeners.desk import Label
 from bot.listeners.http import slack_route
+from bot.wiring import doctor_outside
 from integrations.errors import Denied, Refused, Unavailable
 from integrations.fixtures import FakeReplies, FakeScreens
 from integrations.ports import Answer, Place
@@ -931,7 +932,8 @@ SCOPES = {
     "conversations.replies": {"channels:history", "groups:history"}, "users.info": {"users:read", "users:read.email"},
     "views.open": set(), "views.publish": set(), "assistant.threads.setStatus": {"assistant:write"},
     "assistant.threads.setSuggestedPrompts": {"assistant:write"}, "usergroups.list": {"usergroups:read"},
-    "usergroups.users.list": {"usergroups:read"}, "auth.test": set(),
+    "usergroups.users.list": {"usergroups:read"}, "auth.test": set(), "conversations.open": {"im:write"},
+    "files.getUploadURLExternal": {"files:write"}, "files.completeUploadExternal": {"files:write"},
     "conversations.join": {"channels:join"},
 }  # fmt: skip
 """What Slack's reference says each method needs for channels of both kinds."""
@@ -945,11 +947,14 @@ def test_the_manifest_asks_for_the_fewest_scopes_and_explains_each() -> None:
     text = (ROOT / "docs" / "slack" / "manifest.yaml").read_text(encoding="utf-8")
     manifest = yaml.safe_load(text)
     source = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "integrations" / "slack").glob("*.py"))
-    called = set(re.findall(r'"((?:chat|conversations|users|usergroups|auth|views|assistant)\.[a-zA-Z.]+)"', source))
+    called = set(
+        re.findall(r'"((?:chat|conversations|users|usergroups|auth|views|assistant|files)\.[a-zA-Z.]+)"', source)
+    )
     assert called == set(SCOPES)
     assert set(manifest["oauth_config"]["scopes"]["bot"]) == (
         set().union(*SCOPES.values(), *EVENT_SCOPES.values()) | {"commands"}
     )
+    assert set(manifest["oauth_config"]["scopes"]["bot"]) == set(doctor_outside.SCOPES) | set(doctor_outside.OPTIONAL)
     for scope in manifest["oauth_config"]["scopes"]["bot"]:
         (line,) = [one for one in text.splitlines() if one.strip().startswith(f"- {scope} ")]
         assert "#" in line, scope

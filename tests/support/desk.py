@@ -146,6 +146,9 @@ class FakeDesk:
         await self._begin("weekly", user_id, week, entitled=user_id)
         return Answer("Week 47: too early to say")
 
+    async def send_page(self, user_id: str, incident_id: str) -> None:
+        await self._begin("send_page", user_id, incident_id, entitled=user_id)
+
     async def home(self, user_id: str) -> HomeTold:
         await self._begin("home", user_id)
         seen = self.incidents if user_id in self.may else []
@@ -288,6 +291,7 @@ def desks(desk: FakeDesk, requests: FakeRequests | None = None, screens: FakeScr
         requests or FakeRequests(),
         desk,
         FakeLife(desk),
+        desk,
         desk,
         desk,
         desk,

@@ -1,4 +1,4 @@
-"""Commands that look at an incident: triage, catchup, timeline, suspects, similar, why, status."""
+"""Commands that look at an incident: triage, catchup, timeline, suspects, similar, page, why, status."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from bot.errors import NotPermitted
 from bot.listeners import answers
 from bot.listeners.asked import Asked, Command
 from bot.listeners.finding import MARK
+from integrations.errors import Denied
 from integrations.ports import Answer
 
 OVERRIDE = "--override"
@@ -48,6 +49,15 @@ async def similar(asked: Asked) -> Answer:
     return answers.similar(asked.incident, found)
 
 
+async def page(asked: Asked) -> Answer:
+    """Everything on one page, as a file."""
+    try:
+        await asked.desks.pages.send_page(asked.user, asked.incident.id)
+    except Denied:
+        return answers.said(answers.NO_FILES)
+    return answers.page_sent(asked.incident)
+
+
 async def why(asked: Asked) -> Answer:
     """Which rule lets whom read an item."""
     mark = next((word for word in asked.words.split() if MARK.match(word)), "")
@@ -87,6 +97,12 @@ COMMANDS = (
         "similar", "/sitrep similar [incident]", "earlier incidents that are alike, and what ended them",
         f"By service, alerts, error signatures and words. {_WHICH}Only incidents that you may see are named.",
         similar, about_incident=True,
+    ),
+    Command(
+        "page", "/sitrep page [incident]", "everything on one page, as a file for you alone",
+        f"{_WHICH}The sources are asked again for what you may see; the file comes in your messages with Sitrep. It is "
+        "a copy and does not change when the card does.",
+        page, about_incident=True,
     ),
     Command(
         "why", "/sitrep why e3", "which rule lets you, and this channel, read an item",

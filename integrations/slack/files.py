@@ -1,0 +1,70 @@
+"""A file for one person, in their conversation with the app.
+
+The way of `files.upload` v2: `files.getUploadURLExternal`, the bytes to the address that it answers, then
+`files.completeUploadExternal` (docs.slack.dev/messaging/working-with-files). The address comes in an answer, so only
+Slack's own host is called.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+
+import aiohttp
+
+from integrations.errors import Denied, IntegrationError, Malformed, Unavailable
+from integrations.slack.replies import origin_of_url
+from integrations.slack.web import SYSTEM, SlackWeb
+
+UPLOADS = "https://files.slack.com"
+MAX_BYTES = 4 * 1024 * 1024
+
+
+class SlackFiles:
+    """`api_url` is the Web API's address: a local Slack takes files on the same origin."""
+
+    def __init__(
+        self, web: SlackWeb, session: aiohttp.ClientSession, api_url: str, *, timeout_seconds: float = 20.0
+    ) -> None:
+        self._web = web
+        self._session = session
+        self._origins = {origin_of_url(UPLOADS), origin_of_url(api_url)}
+        self._timeout = timeout_seconds
+
+    async def send_privately(self, user_id: str, name: str, title: str, said: str, content: bytes) -> None:
+        """Raises Unavailable, Denied, Malformed or Refused. Asked twice, the person has the file twice."""
+        if len(content) > MAX_BYTES:
+            raise Malformed(SYSTEM, f"a file of {len(content)} bytes; at most {MAX_BYTES} are sent")
+        opened = await self._web.call("conversations.open", body={"users": user_id})
+        channel_id = _text(opened.get("channel"), "id", "conversations.open")
+        place = await self._web.call("files.getUploadURLExternal", params={"filename": name, "length": len(content)})
+        file_id = _text(place, "file_id", "files.getUploadURLExternal")
+        await self._upload(_text(place, "upload_url", "files.getUploadURLExternal"), content)
+        body = {"files": [{"id": file_id, "title": title}], "channel_id": channel_id, "initial_comment": said}
+        await self._web.call("files.completeUploadExternal", body=body, effect=True)
+
+    async def _upload(self, url: str, content: bytes) -> None:
+        if origin_of_url(url) not in self._origins:
+            raise Denied(SYSTEM, "files.getUploadURLExternal: an address that is not Slack's; nothing was sent there")
+        headers = {"Content-Type": "application/octet-stream"}
+        try:
+            async with (
+                asyncio.timeout(self._timeout),
+                self._session.post(url, data=content, headers=headers, allow_redirects=False) as response,
+            ):
+                status = response.status
+        except IntegrationError:
+            raise
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as failed:
+            raise Unavailable(SYSTEM, f"the upload: no answer ({type(failed).__name__})") from None
+        if status >= 500 or status == 429:
+            raise Unavailable(SYSTEM, f"the upload: answered {status}")
+        if status != 200:
+            raise Denied(SYSTEM, f"the upload: answered {status}")
+
+
+def _text(answer: object, name: str, method: str) -> str:
+    found = answer.get(name) if isinstance(answer, Mapping) else None
+    if not isinstance(found, str) or not found:
+        raise Malformed(SYSTEM, f"{method}: an answer without {name}")
+    return found
