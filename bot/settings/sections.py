@@ -101,9 +101,9 @@ class Match(Section):
 class SlackSection(Section):
     channel: ChannelName = "#incidents"
     shadow_channel: ChannelName | None = None
-    incident_channel: Annotated[str | None, AfterValidator(_channel_pattern)] = None
+    own_channel_name: Annotated[str | None, AfterValidator(_channel_pattern)] = None
     """The name of an incident's own channel: "inc-{number}"."""
-    incident_channel_topic: bool = False
+    own_channel_by_topic: bool = False
     """Whether a channel whose topic names the incident is its own."""
     blocks: Literal["auto", "classic"] = "auto"
     mode: Literal["socket", "http"] = "socket"

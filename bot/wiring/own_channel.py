@@ -23,7 +23,7 @@ def own_channel_of(
 ) -> Callable[[Incident, str | None], Awaitable[str | None]]:
     """Where Slack cannot be asked in time there is none, and the card goes by the settings."""
     slack = settings.file.slack
-    looks = slack.incident_channel is not None or slack.incident_channel_topic
+    looks = slack.own_channel_name is not None or slack.own_channel_by_topic
 
     async def find(incident: Incident, linked: str | None) -> str | None:
         if linked is None and not looks:
@@ -35,7 +35,7 @@ def own_channel_of(
             log.warning("the app's channels could not be read (%s); the card goes by settings", type(failed).__name__)
             return None
         return own_channel(
-            incident, linked, joined, pattern=slack.incident_channel, by_topic=slack.incident_channel_topic
+            incident, linked, joined, pattern=slack.own_channel_name, by_topic=slack.own_channel_by_topic
         )
 
     return find
