@@ -83,6 +83,6 @@ def test_pagerdutys_link_to_a_channel_is_read(url, channel):
 
 @pytest.mark.parametrize("pattern", ["incidents", "Inc-{number}", "inc {number}", "inc-{name}", ""])
 def test_a_pattern_that_is_no_channels_name_is_refused(tmp_path, pattern):
-    (tmp_path / "sitrep.toml").write_text(f'[slack]\nincident_channel = "{pattern}"\n')
+    (tmp_path / "sitrep.toml").write_text(f'[slack]\nown_channel_name = "{pattern}"\n')
     with pytest.raises(ConfigurationError, match=r"own_channel_name: not a channel's name"):
         load({"SITREP_HOME": str(tmp_path)}, folder=tmp_path)
