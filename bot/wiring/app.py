@@ -68,7 +68,7 @@ from bot.wiring.outside import (
     traces_of,
 )
 from bot.wiring.own_channel import own_channel_of
-from bot.wiring.sources import pagerduty_of, sources_of, stored_alerts
+from bot.wiring.sources import pagerduty_of, sources_of, stored_alerts, truncated_of
 from bot.wiring.values import (
     access_of,
     alert_readers_of,
@@ -368,6 +368,8 @@ async def build(settings: Settings, stack: AsyncExitStack, *, checkpoint: Checkp
     }
     if (flags := flag_watch(settings, sources, store, clock, polled)) is not None:
         app.loops["flags"] = flags.run
+    if (cut_short := truncated_of(settings, egress, store, clock, polled, stack)) is not None:
+        app.loops["alertmanager"] = cut_short.run
     if traces is not None:
         app.loops["traces"] = traces.run
     if pagerduty is not None:

@@ -20,6 +20,7 @@ from integrations.http import origin_of
 
 ASKED_OF = {
     "github": "names of the repositories of your services, and times: for commits, deployments and pull requests",
+    "alertmanager": "questions which alerts fire, where a webhook was cut short",
     "jaeger": "names of your services, and times: for traces",
     "gitlab": "names of the projects of your services, and times: for deployments and comparisons",
     "argocd": "names of your applications: for their syncs",

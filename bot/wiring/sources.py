@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 
 from bot.clock import Clock
 from bot.errors import ConfigurationError
 from bot.incidents.alert_source import StoredAlerts
 from bot.incidents.regroup import said_in_slack
+from bot.incidents.truncated import Truncated
 from bot.settings import Settings, SourceSection
 from bot.store import Store
 from bot.wiring.asked import ASKED, Maker
 from bot.wiring.mcp import mcp_servers
 from bot.wiring.values import access_of, slack_access, token_of
+from integrations.alerts.api import AlertmanagerApi
 from integrations.alerts.doors import SENDERS
 from integrations.asking import Access
 from integrations.github import GitHub
@@ -22,6 +25,7 @@ from integrations.jaeger import Jaeger
 from integrations.pagerduty import Pace, PagerDuty
 from integrations.ports import Source
 from integrations.prometheus import Prometheus
+from integrations.records import Signal
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +58,20 @@ def stored_alerts(settings: Settings, store: Store, clock: Clock) -> list[Source
         return access_of(settings, sections.get(sender))
 
     return [StoredAlerts(store, settings.file.workspace, clock, access, 2.0)]
+
+
+def truncated_of(
+    settings: Settings, egress: Egress, store: Store, clock: Clock,
+    intake: Callable[[Sequence[Signal]], Awaitable[int]], stack: AsyncExitStack,
+) -> Truncated | None:  # fmt: skip
+    """Asks Alertmanager for what its webhooks leave out, where `[sources.alertmanager] url` says where it is."""
+    source = settings.file.sources.get("alertmanager")
+    if source is None or source.url is None:
+        return None
+    token = token_of(settings, "alertmanager", "alertmanager")
+    api = AlertmanagerApi(source.url, egress, token=token, timeout_seconds=max(source.deadline_seconds, 5.0))
+    stack.push_async_callback(api.aclose)
+    return Truncated(api, store, settings.file.workspace, clock, intake)
 
 
 def topics_of(settings: Settings) -> list[str]:

@@ -24,12 +24,14 @@ from cryptography.x509.oid import NameOID
 from bot.clock import ManualClock
 from bot.web.app import create_app
 from integrations.alerts import parse_alerts
+from integrations.alerts.api import AlertmanagerApi
 from integrations.alerts.doors import SENDERS, alert_of, door_for, generic_door
 from integrations.alerts.sns import SnsDoor, fetch_by, origin_of_topic, string_to_sign
-from integrations.errors import BadSignature, Unavailable
+from integrations.errors import BadSignature, Malformed, Unavailable
 from integrations.http import Egress
 from integrations.ports import PreparedDoor, SignalDoor
 from integrations.records import Signal
+from tests.contract.conftest import as_json
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 SHA = "0" * 64
@@ -448,3 +450,33 @@ async def test_the_web_door_prepares_verifies_and_stores_what_amazon_sends(amazo
         ("cloudwatch_sns", "alert"),
         ("alertmanager", "alert"),
     ]
+
+
+# --- Alertmanager's API ---------------------------------------------------------------------------------------------
+
+
+async def test_what_fires_is_read_from_alertmanagers_api_as_it_answers(serve, wire):
+    answers = {
+        "/api/v2/status": wire("alertmanager", "captured_status*")["captured_status.http.json"]["response"]["body"],
+        "/api/v2/alerts": wire("alertmanager", "captured_get_alerts*")["captured_get_alerts.http.json"]["response"][
+            "body"
+        ],
+    }
+    served = await serve()
+    served.answer = lambda asked: as_json(answers[asked.target])
+    api = AlertmanagerApi(served.url, Egress([served.url]), token="t0k")
+    now = datetime(2026, 11, 23, 20, 8, tzinfo=UTC)
+    listed, whole = await api.firing(now + timedelta(hours=1))
+    assert whole
+    assert {one.status for one in listed} == {"firing"}
+    assert {name["name"] for one in listed for name in one.extra["receivers"]} >= {"bulk", "nogroup", "bulk2"}
+    assert listed[0].dedupe_key == "43df2b7b7af96ab6:2026-11-23T20:06:31.215+00:00"
+    started = datetime.fromisoformat(answers["/api/v2/status"]["uptime"])
+    assert not (await api.firing(started + timedelta(minutes=4)))[1], "it has just started"
+    assert {one.headers["authorization"] for one in served.asked} == {"Bearer t0k"}
+    answers["/api/v2/alerts"] = []
+    assert (await api.firing(now))[0] == []
+    answers["/api/v2/alerts"] = "bad request"
+    with pytest.raises(Malformed):
+        await api.firing(now)
+    await api.aclose()
