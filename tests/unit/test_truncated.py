@@ -24,7 +24,8 @@ def listed(name: str, receiver: str = "sitrep", state: str = "active") -> dict[s
     return {
         "labels": {"alertname": name, "service": "checkout", "severity": "critical"}, "annotations": {},
         "startsAt": BEGAN, "endsAt": (T0 + timedelta(hours=1)).isoformat(), "updatedAt": BEGAN,
-        "fingerprint": name.lower(), "receivers": [{"name": receiver}], "status": {"state": state, "inhibitedBy": [], "silencedBy": []},
+        "fingerprint": name.lower(), "receivers": [{"name": receiver}],
+        "status": {"state": state, "inhibitedBy": [], "silencedBy": []},
     }  # fmt: skip
 
 
