@@ -24,21 +24,14 @@ SCOPE = "sitrep"
 
 # --- spans, from the webhook to the post ---------------------------------------------------------------------------
 SPAN_DOOR = "sitrep.door"
-SPAN_DRAIN = "sitrep.drain"
-SPAN_TRIAGE = "sitrep.triage"
-SPAN_REFRESH = "sitrep.refresh"
-SPAN_ROUTE = "sitrep.route"
-SPAN_GATHER = "sitrep.gather"
 SPAN_COLLECT = "sitrep.collect"
 SPAN_SOURCE = "sitrep.source"
 SPAN_PERMIT = "sitrep.permit"
 SPAN_REDACT = "sitrep.redact"
 SPAN_RANK = "sitrep.rank"
-SPAN_PUBLISH = "sitrep.publish"
 SPAN_COMPOSE = "sitrep.compose"
 SPAN_INFER = "sitrep.infer"
 SPAN_CHECK = "sitrep.check"
-SPAN_RECORD = "sitrep.record"
 SPAN_OUTBOX = "sitrep.outbox"
 SPAN_STEP = "sitrep.step"
 """One durable step; its name is in `sitrep.step.name`."""
@@ -194,6 +187,11 @@ def tracer() -> Tracer:
     from opentelemetry import trace
 
     return trace.get_tracer(SCOPE)
+
+
+def past_span(name: str, began_ns: int, ended_ns: int) -> None:
+    """A span of work that another process did, told when it is over; times in nanoseconds since the epoch."""
+    tracer().start_span(name, start_time=began_ns).end(ended_ns)
 
 
 def root_of(incident_id: str) -> tuple[int, int]:

@@ -419,7 +419,11 @@ class Outbox:
 
         await self._store.transaction(work)
         self._checkpoint("outbox.recorded")
-        telemetry.counter(telemetry.POSTS).add(1)
+        labels = {telemetry.PART: str(row["part"])}
+        telemetry.counter(telemetry.POSTS).add(1, labels)
+        wanted_at = max(to_time(row[name]) for name in ("updated_at", "not_before_at") if row[name])
+        waited = (now - wanted_at).total_seconds()
+        telemetry.histogram(telemetry.OUTBOX_WAIT).record(max(waited, 0.0), labels)
         async with self._moved:
             self._moved.notify_all()
 

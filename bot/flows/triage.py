@@ -303,10 +303,12 @@ class TriageFlow:
     async def analyse(self, permitted: Permitted) -> Ranked:
         """redact → rank, in the warm worker."""
         marks = await self._book.marks(permitted.incident.id)
-        with telemetry.tracer().start_as_current_span(telemetry.SPAN_RANK):
-            readers = self._parts.collector.alert_readers
-            culprits = await past_culprits(self._book.store, permitted.incident, readers)
-            return await self._parts.worker.run(redact_and_rank, permitted, marks, culprits)
+        readers = self._parts.collector.alert_readers
+        culprits = await past_culprits(self._book.store, permitted.incident, readers)
+        made = await self._parts.worker.run(redact_and_rank, permitted, marks, culprits)
+        telemetry.past_span(telemetry.SPAN_REDACT, made.began_ns, made.redacted_ns)
+        telemetry.past_span(telemetry.SPAN_RANK, made.redacted_ns, made.ended_ns)
+        return made.ranked
 
     async def _beside_similar(self, ranked: Ranked, audience: Audience | AudienceUnknown, now: datetime) -> Ranked:
         """With the incidents that were like this one, for this audience; what this one looks like is remembered."""
@@ -406,6 +408,8 @@ class TriageFlow:
         target = target_of(incident_id)
         async with self._parts.cards.turn(target):
             version, seconds = await self._write_summary(incident_id, row, checked)
+        if isinstance(checked, Released):
+            telemetry.histogram(telemetry.SUMMARY_SECONDS).record(seconds)
         out = await self._parts.cards.wait_for(target, version, self._parts.timeouts.publish_wait)
         return {"version": version, "out": out, "seconds": seconds}
 

@@ -10,9 +10,11 @@ import multiprocessing
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from bot.triage.permit import Permitted
@@ -46,12 +48,26 @@ def _end_with_the_parent() -> None:
         os._exit(0)
 
 
+@dataclass(frozen=True, slots=True)
+class Timed:
+    """What the worker made, and when (nanoseconds since the epoch): its process has no spans of its own."""
+
+    ranked: Ranked
+    began_ns: int
+    redacted_ns: int
+    ended_ns: int
+
+
 def redact_and_rank(
     permitted: Permitted, marks: Mapping[str, str], past_culprits: Mapping[str, int] | None = None
-) -> Ranked:
+) -> Timed:
     """Runs in the worker."""
     assert _redactor is not None
-    return rank(redact(permitted, _redactor), marks=marks, past_culprits=past_culprits)
+    began = time.time_ns()
+    redacted = redact(permitted, _redactor)
+    between = time.time_ns()
+    ranked = rank(redacted, marks=marks, past_culprits=past_culprits)
+    return Timed(ranked, began, between, time.time_ns())
 
 
 def redact_value(value: Any) -> Any:

@@ -174,6 +174,11 @@ class Attempts:
             else:
                 run.in_flight, failure = False, ""
                 run.record.trials.append(Trial(completion.refusal or completion.text))
+                span.set_attributes(
+                    {telemetry.ANSWERED_BY: completion.answered_by[:200],
+                     telemetry.FINISH_REASONS: (completion.finish_reason[:40],),
+                     telemetry.FINGERPRINT: (completion.fingerprint or "")[:200]}
+                )  # fmt: skip
                 return completion
             finally:
                 seconds = self._clock.monotonic() - began

@@ -183,8 +183,12 @@ class Collector:
         deadline = max(source.deadline_seconds, question.patience_seconds)
         try:
             with names.tracer().start_as_current_span(names.SPAN_SOURCE, attributes={names.SOURCE: source.name}):
-                async with asyncio.timeout(deadline):
-                    found = await _patiently(source, question)
+                try:
+                    async with asyncio.timeout(deadline):
+                        found = await _patiently(source, question)
+                finally:
+                    taken = self._clock.monotonic() - began
+                    names.histogram(names.SOURCE_SECONDS).record(taken, {names.SOURCE: source.name})
         except TimeoutError:
             return self._failed(source, began, f"no answer in {deadline:g} s"), Findings()
         except NotIncluded as refused:

@@ -43,6 +43,8 @@ class Plan:
     incidents_a_second: float = 0.5
     model_seconds: float = 6.0
     """The deadline of one model call."""
+    spans: bool = False
+    """Whether every trace goes to `spans.jsonl` in the bot's home."""
 
     @property
     def deliveries(self) -> int:
@@ -65,11 +67,14 @@ class Model:
     plan: Plan
     began: float = field(default_factory=time.monotonic)
     seen: Counter[str] = field(default_factory=Counter)
+    traces: list[str] = field(default_factory=list)
+    """The `traceparent` of each request."""
 
     async def __call__(self, writer: asyncio.StreamWriter, request: Request, number: int) -> None:
         part = (time.monotonic() - self.began) / self.plan.seconds
         name = "slow" if part < 1 / 3 else "failing" if part < 2 / 3 else "hanging"
         self.seen[name] += 1
+        self.traces.append(request.headers.get("traceparent", ""))
         if name == "slow":
             await asyncio.sleep(1.5)
             hostile.answer(writer, 200, hostile.completion('{"going_on": [], "cause": [], "next": []}'))
@@ -106,6 +111,8 @@ async def _world(plan: Plan, home: pathlib.Path, model_url: str) -> AsyncIterato
             "SITREP_MODEL_URL": model_url, "OPENAI_API_KEY": "sk-load",
         }  # fmt: skip
         toml = settings(systems["urls"], model_seconds=plan.model_seconds)
+        if plan.spans:
+            toml += f'[telemetry]\nspans_file = "{home / "home" / "spans.jsonl"}"\nshare = 1.0\n'
         bot = BotProcess(home / "home", environment, toml)
         await bot.start()
         try:
@@ -208,7 +215,7 @@ def _told(
     totals = {
         "deliveries": len(answers), "incidents": len(plan.incidents), "seconds": plan.seconds, "rate": plan.rate,
         "p50_ms": p50, "p99_ms": p99, "rss_mb_first": memory[0], "rss_mb_peak": max(memory), "rss_mb_middle": middle,
-        "model_requests": sent, "model_requests_by_phase": dict(model.seen),
+        "model_traces": model.traces[:50], "model_requests": sent, "model_requests_by_phase": dict(model.seen),
         **{f"books_{name}": value for name, value in books.items()},
     }  # fmt: skip
     bars = [

@@ -22,6 +22,7 @@ from bot.flows.refresh import RefreshFlow
 from bot.flows.summarise import Summarise
 from bot.flows.triage import Parts, Timeouts, TriageFlow
 from bot.flows.views import IncidentView, Views
+from bot.flows.warm import Timed
 from bot.incidents.book import Book
 from bot.incidents.routing import Routing
 from bot.settings import Match
@@ -31,7 +32,6 @@ from bot.triage.rank import rank
 from bot.triage.redact import redact
 from bot.trust.directory import DirectoryCache
 from bot.trust.redaction import Redactor
-from bot.types import Ranked
 from integrations.fixtures import FakeDirectory, FakePoster, ScriptedModel
 from integrations.ports import Completion, PromptRequest
 from integrations.records import (
@@ -99,8 +99,8 @@ class World:
 class Here:
     """Work that a worker process does, done here."""
 
-    async def run(self, work: Callable[..., Any], permitted: Any, marks: Any, culprits: Any = None) -> Ranked:
-        return rank(redact(permitted, REDACTOR), marks=marks, past_culprits=culprits)
+    async def run(self, work: Callable[..., Any], permitted: Any, marks: Any, culprits: Any = None) -> Timed:
+        return Timed(rank(redact(permitted, REDACTOR), marks=marks, past_culprits=culprits), 1, 2, 3)
 
 
 class Steps:
