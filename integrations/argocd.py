@@ -1,13 +1,15 @@
 """Argo CD: what was synced to a service's applications, and syncs that failed.
 
 An application's history holds the last ten syncs of the *whole* application that succeeded; `operationState` tells of
-the last operation whatever it came to, such as a partial or failed sync. Asked with `fields`, so that manifests stay
-where they are. Source: https://argo-cd.readthedocs.io/en/stable/developer-guide/api-docs/ (swagger) and the
-Application resource's definition.
+the last operation whatever it came to, such as a partial or failed sync. A list may be asked for some `fields` alone;
+the history is none of them, so that applications are found by name and label, and read one by one. Source:
+https://argo-cd.readthedocs.io/en/stable/developer-guide/api-docs/ (swagger), the Application resource's definition, and
+server/application/forwarder_overwrite.go of argo-cd for what `fields` may name.
 """
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,23 +17,16 @@ from datetime import datetime
 from typing import Any
 
 from integrations.asked import Allowed, Asked
-from integrations.asking import Access, Part, plain, within
+from integrations.asking import Access, Part, merged, plain, within
 from integrations.changes.asked import compare_page, is_sha
-from integrations.errors import Malformed
+from integrations.errors import IntegrationError, Malformed
 from integrations.http import Egress, parse_json
 from integrations.reading import mapping, moment, objects, strings, text
 from integrations.records import ChangeEvent, Findings, Question, ServiceNames
 
 APPLICATIONS = 8
 LISTED = 5000
-FIELDS = ",".join(
-    f"{prefix}{name}"
-    for prefix in ("", "items.")
-    for name in (
-        "metadata.name", "metadata.namespace", "metadata.labels", "spec.destination", "spec.project", "status.history",
-        "status.operationState", "status.summary.images",
-    )
-)  # fmt: skip
+FIELDS = "items.metadata.name,items.metadata.namespace,items.metadata.labels"
 _NAME = re.compile(r"(?:([a-z0-9][a-z0-9.-]{0,252})/)?([a-z0-9][a-z0-9.-]{0,252})")
 _STAGE = re.compile(r"[-_.](prod|production|live)$", re.IGNORECASE)
 
@@ -115,21 +110,31 @@ class ArgoCD(Asked):
     async def _one(self, name: str, service: ServiceNames, question: Question) -> Findings:
         found = _NAME.fullmatch(name)
         assert found is not None, "fetch looked at it"
-        params = {"fields": FIELDS} | ({"appNamespace": found[1]} if found[1] else {})
+        params = {"appNamespace": found[1]} if found[1] else {}
         applications = await self.ask(parse_applications, f"api/v1/applications/{found[2]}", params)
         return self._changes([(one, service) for one in applications], question)
 
     async def _found(self, services: Sequence[ServiceNames], question: Question) -> Findings:
         """Applications with a service's name or label."""
-        applications = await self.ask(parse_applications, "api/v1/applications", {"fields": FIELDS})
+        listed = await self.ask(parse_applications, "api/v1/applications", {"fields": FIELDS})
         by_name = {plain(name): one for one in reversed(services) for name in (*one.otel, one.name) if plain(name)}
-        pairs = []
-        for one in applications:
+        wanted = {}
+        for one in listed:
             names = (one.name, _STAGE.sub("", one.name), *one.labels)
             service = next((by_name[plain(name)] for name in names if plain(name) in by_name), None)
-            if service is not None:
-                pairs.append((one, service))
-        return self._changes(pairs[:APPLICATIONS], question)
+            path = f"{one.namespace}/{one.name}" if one.namespace else one.name
+            if service is not None and _NAME.fullmatch(path):
+                wanted[path] = service
+        named = list(wanted.items())[:APPLICATIONS]
+        answers = await asyncio.gather(
+            *(self._one(path, service, question) for path, service in named), return_exceptions=True
+        )
+        failed = [(path, one) for (path, _), one in zip(named, answers, strict=True) if isinstance(one, BaseException)]
+        for _, error in failed:
+            if len(failed) == len(answers) or not isinstance(error, IntegrationError):
+                raise error
+        notes = tuple(f"{self.name}: application {path}: {getattr(one, 'message', 'failed')}" for path, one in failed)
+        return merged([*(one for one in answers if isinstance(one, Findings)), Findings(notes=notes)])
 
     def _changes(self, pairs: Sequence[tuple[Application, ServiceNames]], question: Question) -> Findings:
         found = []

@@ -81,6 +81,8 @@ class StoredChanges:
             if counts[service] <= KEPT:
                 readers, model = self._access(change.source).of_item(service, change.id)
                 found.append(change.model_copy(update={"service": service, "readers": readers, "model": model}))
+        deployed = {(one.source, one.service, one.commit) for one in found if one.commit and not one.inferred}
+        found = [one for one in found if not (one.inferred and (one.source, one.service, one.commit) in deployed)]
         notes = [f"changes: only the newest {READ:,} are looked through"] if len(rows) > READ else []
         notes += [
             f"changes: only the newest {KEPT} of {service or 'no service'}"

@@ -289,7 +289,7 @@ def _distinct_changes(findings: Sequence[Findings]) -> tuple[ChangeEvent, ...]:
 
 
 def _same_change(one: ChangeEvent, other: ChangeEvent) -> bool:
-    return one.id == other.id or (
+    return one.id.casefold() == other.id.casefold() or (
         one.source != other.source
         and one.commit is not None
         and other.commit is not None

@@ -145,26 +145,35 @@ async def test_argo_cd_s_syncs_and_a_failed_operation_are_changes_with_diff_and_
     assert failed.summary == "Sync failed: checkout-api to 0ddba11"
     assert "is invalid" in failed.detail
     assert "priya" not in failed.model_dump_json()
-    query = dict(played.sent[0].query)
-    assert "status.history" in query["fields"]
-    assert "manifest" not in query["fields"]
+    assert played.targets() == ["GET /api/v1/applications/checkout"]
 
 
 async def test_an_application_that_is_not_mapped_is_found_by_its_name_or_label(serve, access, asked):
     served = await serve()
     sync = {"id": 1, "revision": HEAD, "deployedAt": "2026-11-23T14:00:00Z"}
     names = [("checkout-api-prod", {}), ("x", {"app.kubernetes.io/name": "Checkout"}), ("search", {})]
-    items = [{"metadata": {"name": n, "labels": labels}, "status": {"history": [sync]}} for n, labels in names]
-    served.answer = lambda one: (200, {}, json.dumps({"items": items}).encode())
+    items = [{"metadata": {"name": n, "namespace": "argocd", "labels": labels}} for n, labels in names]
+
+    def answer(one):
+        path = one.target.split("?")[0]
+        if path.endswith("/applications"):
+            assert "items.metadata.labels" in one.target  # the history is none of the fields that a list can give
+            return 200, {}, json.dumps({"items": items}).encode()
+        metadata = {"name": path.rsplit("/", 1)[1], "namespace": "argocd"}
+        return 200, {}, json.dumps({"metadata": metadata, "status": {"history": [sync]}}).encode()
+
+    served.answer = answer
     service = ServiceNames("checkout-api", otel=("checkout",))
     found = await made(ArgoCD, served.url, access).fetch(replace(asked, services=(service,)))
     assert [change.id.split("/")[3] for change in found.changes] == ["checkout-api-prod", "x"]
+    assert "appNamespace=argocd" in served.asked[-1].target
+    served.asked.clear()
     found = await made(ArgoCD, served.url, access, paths=["team/*"]).fetch(
         replace(asked, services=(service, SERVICE, ServiceNames("y", applications=("team/y", "a/../b"))))
     )
     assert "argocd: checkout is not in allow.paths" in found.notes
     assert "applications of checkout-api not asked" in " ".join(found.notes)
-    assert [one.target.split("?")[0] for one in served.asked] == ["/api/v1/applications", "/api/v1/applications/y"]
+    assert [one.target.split("?")[0] for one in served.asked] == ["/api/v1/applications/y"]
     assert "appNamespace=team" in served.asked[-1].target
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -17,9 +18,11 @@ from bot.store.sqlite import SqliteStore
 from bot.triage.collect import Collector
 from integrations.asking import Access, ServiceRule
 from integrations.changes import changes_door
+from integrations.github import github_door
 from integrations.ports import Source
 from integrations.records import ChangeEvent, Findings, Incident, Question, Readers, ServiceNames, Window
 
+WIRE = Path(__file__).resolve().parents[1] / "data" / "wire" / "github"
 NOW = datetime(2026, 11, 24, 14, 5, tzinfo=UTC)
 DOOR = changes_door(["s"])
 SERVICES = (ServiceNames("checkout-api", repositories=("acme/checkout",), kubernetes=("prod/co",)), ServiceNames("db"))
@@ -143,6 +146,25 @@ async def test_a_change_that_a_webhook_and_an_api_tell_of_is_one(store):
     )  # fmt: skip
     (change,) = (await collector.collect(incident())).telemetry.changes
     assert change.detail == "what changed"
+
+
+async def test_the_workflow_that_deployed_is_not_a_change_beside_its_deployment(store):
+    deployed = json.loads((WIRE / "webhook_deployment_status.json").read_text(encoding="utf-8"))
+    deployed["deployment_status"]["created_at"] = (NOW - timedelta(minutes=4)).isoformat()
+    run = json.loads((WIRE / "webhook_workflow_run.completed.json").read_text(encoding="utf-8"))
+    run["workflow_run"] |= {
+        "name": "Deploy", "head_sha": deployed["deployment"]["sha"],
+        "run_started_at": (NOW - timedelta(minutes=5)).isoformat(),
+    }  # fmt: skip
+    run["repository"] = deployed["repository"]
+    events = [("deployment_status", deployed), ("workflow_run", run)]
+    signals = [github_door(["s"]).parse({"x-github-event": name}, one, "0" * 64, NOW)[0] for name, one in events]
+    assert [signal.kind for signal in signals] == ["change", "change"]
+    await drained(store, *signals)
+    source = StoredChanges(store, "W", ManualClock(NOW), lambda _: access("changes"), 2.0)
+    services = (ServiceNames("checkout-api", repositories=("codertocat/hello-world",)),)
+    (change,) = (await source.fetch(question(services))).changes
+    assert (change.id, change.service) == ("github/deployment/Codertocat/Hello-World/145988746", "checkout-api")
 
 
 async def test_a_person_who_is_forgotten_is_gone_from_stored_changes(store):
