@@ -84,7 +84,11 @@ class LaunchDarkly(Asked):
 
     async def fetch(self, question: Question) -> Findings:
         """Raises Unavailable, Denied or Malformed when nothing could be read."""
-        parts = [Part(f"flags of {scope}", self._scope(scope, question)) for scope in self._scopes]
+        parts = [
+            Part(f"{what}s of {scope}", self._scope(scope, what, question))
+            for scope in self._scopes
+            for what in ("flag", "segment")
+        ]
         found = await self.ask_all(parts, question)
         ours = [one for one in found.changes if one.service is not None]
         others = sorted((one for one in found.changes if one.service is None), key=lambda one: one.changed_at)
@@ -93,20 +97,21 @@ class LaunchDarkly(Asked):
             notes.append(f"{self.name}: {len(others) - OTHERS} older changes of flags of other services are left out")
         return Findings(changes=(*ours, *others[-OTHERS:]), notes=tuple(notes))
 
-    async def _scope(self, scope: str, question: Question) -> Findings:
+    async def _scope(self, scope: str, what: str, question: Question) -> Findings:
         project, environment = scope.split("/")
         after, before = int(since(question).timestamp() * 1000), int(question.window.end.timestamp() * 1000)
         entries: dict[str, Entry] = {}
         for _ in range(PAGES):
             params = {
-                "spec": f"proj/{project}:env/{environment}:*/*", "after": after, "before": before, "limit": ENTRIES,
+                "spec": f"proj/{project}:env/{environment}:{what}/*", "after": after, "before": before,
+                "limit": ENTRIES,
             }  # fmt: skip
             page, oldest = await self.ask(parse_entries, "api/v2/auditlog", params)
             entries.update({one.id: one for one in page if after <= one.at.timestamp() * 1000 <= before})
             if oldest is None or oldest >= before:
                 return Findings(changes=tuple(self._change(one, question) for one in entries.values()))
             before = oldest
-        note = f"{self.name}: only the newest {PAGES * ENTRIES} entries of {scope} are read"
+        note = f"{self.name}: only the newest {PAGES * ENTRIES} entries of {what}s of {scope} are read"
         return Findings(changes=tuple(self._change(one, question) for one in entries.values()), notes=(note,))
 
     def _change(self, entry: Entry, question: Question) -> ChangeEvent:

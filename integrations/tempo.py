@@ -12,6 +12,7 @@ import asyncio
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 from integrations.asked import Asked, edges_of, in_words, loosely, quoted, renamed, sliced
@@ -25,6 +26,8 @@ from integrations.records import Baseline, Findings, Question, ServiceNames, Spa
 SERVICES_ASKED = 3
 TRACES, TRACES_BEFORE, TRACES_NEAR = 25, 20, 10
 """Traces of one slice of the incident's window, of one before it, and of a neighbour's window."""
+NEAR = timedelta(hours=1)
+"""How far outside its window a trace may reach: Tempo looks only into blocks of that time."""
 SPANS = 60_000
 SPANS_OF_TRACE = 5000
 _ID = re.compile(r"[0-9a-fA-F]{1,32}")
@@ -139,7 +142,10 @@ class Tempo(Asked):
     async def _trace(self, trace_id: str, window: Window, read: Read) -> None:
         """One trace; one that is gone, or cannot be read, does not cost the others."""
         try:
-            spans, partial = await self.ask(parse_trace, f"api/traces/{trace_id}")
+            params = {
+                "start": int((window.start - NEAR).timestamp()), "end": int((window.end + NEAR).timestamp()),
+            }  # fmt: skip
+            spans, partial = await self.ask(parse_trace, f"api/traces/{trace_id}", params)
         except (Denied, Malformed, Unavailable) as failed:
             read.failed.append(failed)
             return

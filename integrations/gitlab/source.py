@@ -54,6 +54,8 @@ class Compared:
     size: int | None = None
     commits: int = 0
     page: str | None = None
+    known: bool = False
+    """Whether there was a comparison at all."""
 
 
 class GitLab(Asked):
@@ -133,11 +135,15 @@ class GitLab(Asked):
         words = deployed.title
         if base is not None and base.sha == deployed.sha:
             words = "the same commit again"
-        elif seen.page and not seen.commits:
+        elif seen.known and not seen.commits:
             words = "back to an earlier commit" + (f": {words}" if words else "")
         place = service if deployed.production or not deployed.environment else f"{service} {deployed.environment}"
         readers, model = self.access.of(service)
-        page = seen.page or f"{self.link}/{project}/-/commit/{deployed.sha}"
+        page = seen.page or (
+            f"{self.link}/{project}/-/compare/{base.sha}...{deployed.sha}"
+            if base is not None and base.sha != deployed.sha
+            else f"{self.link}/{project}/-/commit/{deployed.sha}"
+        )
         return ChangeEvent(
             id=f"{self.name}/deployment/{project}/{deployed.id}",
             kind="deploy",
@@ -210,4 +216,5 @@ def parse_compare(system: str, body: bytes) -> Compared:
         size=changed if files else None,
         commits=len(list(objects(answer.get("commits")))),
         page=web_address(answer.get("web_url")),
+        known=True,
     )

@@ -85,6 +85,21 @@ async def test_only_projects_that_are_mapped_and_allowed_are_asked(serve, access
     )  # fmt: skip
 
 
+async def test_a_deployment_of_an_earlier_commit_is_a_way_back(serve, access, asked):
+    served = await serve()
+    deployments = [
+        {"id": n, "sha": sha, "created_at": at, "environment": {"name": "prod"}}
+        for n, sha, at in ((2, BASE, "2026-11-23T14:00:00Z"), (1, HEAD, "2026-11-20T14:00:00Z"))
+    ]
+    nothing = {"commits": [], "diffs": []}  # an older GitLab names no page
+    served.answer = lambda one: (
+        200, {}, json.dumps(deployments if "deployments" in one.target else nothing).encode(),
+    )  # fmt: skip
+    (change,) = (await made(GitLab, served.url, access).fetch(asked)).changes
+    assert change.summary == "Deploy 0ddba11 to checkout-api: back to an earlier commit"
+    assert change.diff_url == f"{served.url}/acme/checkout/-/compare/{HEAD}...{BASE}"
+
+
 async def test_a_comparison_that_cannot_be_read_costs_the_diff_and_not_the_deployment(serve, access, asked):
     served = await serve()
     deployments = [
@@ -336,9 +351,9 @@ async def test_flags_are_changes_of_the_service_that_their_key_or_tag_names(acce
     assert first.rollback_url == first.url
     assert "Henrietta" not in first.model_dump_json()
     assert len(found.changes) == 12
-    assert found.notes == ("launchdarkly: 9 older changes of flags of other services are left out",)
-    query = dict(played.sent[0].query)
-    assert query["spec"] == "proj/default:env/production:*/*"
+    assert found.notes == ("launchdarkly: 10 older changes of flags of other services are left out",)
+    specs = {dict(request.query)["spec"] for request in played.sent}
+    assert specs == {"proj/default:env/production:flag/*", "proj/default:env/production:segment/*"}
     assert played.sent[0].headers["Authorization"] == "api-x"
 
 
