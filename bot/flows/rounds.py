@@ -13,7 +13,7 @@ from bot.flows.audience import AudienceEvents
 from bot.flows.engine import Engine
 from bot.flows.triage import Parts, target_of
 from bot.incidents.book import Book
-from bot.incidents.intake import failed_signals
+from bot.incidents.signals import failed_signals
 from bot.store import Row
 from bot.triage.permit import fallback_incident
 from bot.trust.directory import DirectoryCache

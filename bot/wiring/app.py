@@ -39,8 +39,9 @@ from bot.flows.warm import WarmWorker
 from bot.flows.warm import redact_value as warm_redact_value
 from bot.incidents import topology
 from bot.incidents.book import Book
-from bot.incidents.intake import Drainer, Start, redacted_signal, store_signals
+from bot.incidents.intake import Drainer, Start
 from bot.incidents.poller import Poller
+from bot.incidents.signals import redacted_signal, store_signals
 from bot.model.gateway import Gateway
 from bot.report.weekly import WeeklyReports
 from bot.settings import Settings

@@ -15,7 +15,7 @@ from bot.experiment.rollout import FEW_SEVERITIES
 from bot.experiment.units import Row
 from bot.incidents import history, topology
 from bot.incidents.history import KeptDays, Past
-from bot.incidents.intake import redacted_signal
+from bot.incidents.signals import redacted_signal
 from bot.settings import Settings
 from bot.store.sqlite import SqliteStore
 from bot.store.values import to_text

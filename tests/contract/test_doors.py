@@ -20,7 +20,7 @@ import httpx
 import pytest
 
 from bot.clock import ManualClock
-from bot.incidents.intake import store_signals
+from bot.incidents.signals import store_signals
 from bot.trust.redaction import Redactor
 from bot.trust.redaction.values import redact_value
 from bot.web.app import create_app

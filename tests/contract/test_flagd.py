@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from bot.clock import ManualClock
 from bot.incidents.changes import StoredChanges
 from bot.incidents.flags import FlagWatch
-from bot.incidents.intake import Drainer, store_signals
+from bot.incidents.intake import Drainer
 from bot.incidents.routing import Routing
+from bot.incidents.signals import store_signals
 from bot.settings import Match, SeverityTest
 from bot.store.sqlite import SqliteStore
 from integrations.errors import Malformed, Unavailable

@@ -18,8 +18,9 @@ from bot.experiment.assign import arms_of, seed_digest
 from bot.experiment.hypothesis import Hypothesis, parse
 from bot.experiment.live import started_key
 from bot.experiment.schedule import starts_at
-from bot.incidents.intake import Drainer, store_signals
+from bot.incidents.intake import Drainer
 from bot.incidents.routing import Routing, Service
+from bot.incidents.signals import store_signals
 from bot.settings import Match
 from bot.store.sqlite import SqliteStore
 from bot.store.values import to_text

@@ -20,9 +20,10 @@ from bot.evals.storms import read_scenarios
 from bot.incidents.alert_source import StoredAlerts
 from bot.incidents.book import Book, incident_of
 from bot.incidents.correlate import Correlator, Member, Place, Rules, merged, separated
-from bot.incidents.intake import BATCH, Drainer, store_signals
+from bot.incidents.intake import BATCH, Drainer
 from bot.incidents.regroup import merge, split, split_services
 from bot.incidents.routing import Routing
+from bot.incidents.signals import store_signals
 from bot.settings import Match, SeverityTest
 from bot.store.sqlite import SqliteStore
 from bot.triage.collect import Collector

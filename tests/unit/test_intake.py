@@ -9,8 +9,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from bot.clock import ManualClock
-from bot.incidents.intake import MAX_STARTS, Drainer, failed_signals, redacted_signal, store_signals
+from bot.incidents.intake import MAX_STARTS, Drainer
 from bot.incidents.routing import Routing, Service
+from bot.incidents.signals import failed_signals, redacted_signal, store_signals
 from bot.settings import Match, SeverityTest
 from bot.store.sqlite import SqliteStore
 from integrations.records import IncidentFields, Signal

@@ -14,8 +14,9 @@ from bot.errors import NotPermitted
 from bot.flows.life import IncidentLife
 from bot.flows.views import Views
 from bot.incidents.book import Book, incident_of
-from bot.incidents.intake import Drainer, Start, store_signals
+from bot.incidents.intake import Drainer, Start
 from bot.incidents.routing import Routing, Service
+from bot.incidents.signals import store_signals
 from bot.trust.audience import Audience, AudienceUnknown, placed
 from bot.trust.principals import Principal
 from integrations.records import Alert, Channel, Incident, Readers, Signal

@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from bot.clock import ManualClock
-from bot.incidents.intake import store_signals
 from bot.incidents.poller import FIRST_LOOK_BACK, OVERLAP, Poller
+from bot.incidents.signals import store_signals
 from bot.store.sqlite import SqliteStore
 from integrations.errors import Unavailable
 from integrations.records import Signal

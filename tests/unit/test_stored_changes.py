@@ -10,8 +10,9 @@ import pytest
 
 from bot.clock import ManualClock
 from bot.incidents.changes import KEPT, StoredChanges
-from bot.incidents.intake import Drainer, store_signals
+from bot.incidents.intake import Drainer
 from bot.incidents.routing import Routing
+from bot.incidents.signals import store_signals
 from bot.settings import Match, SeverityTest
 from bot.store.retention import forget
 from bot.store.sqlite import SqliteStore

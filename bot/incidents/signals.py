@@ -1,0 +1,61 @@
+"""Signals in the store: written before they are acknowledged, redacted before they are written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from bot.store import Row, Store, Transaction
+from integrations.records import IncidentFields, Signal
+
+
+async def store_signals(store: Store, workspace_id: str, signals: Sequence[Signal]) -> int:
+    """Durably store what is new of a delivery; returns how many were. Repeats are dropped by their delivery key."""
+
+    def work(tx: Transaction) -> int:
+        (row,) = tx.query("SELECT coalesce(max(seq), 0) AS n FROM signals WHERE workspace_id = :w", {"w": workspace_id})
+        new = 0
+        for signal in signals:
+            new += tx.insert("signals", [_signal_row(workspace_id, signal, row["n"] + new + 1)], ignore=True)
+        return new
+
+    return await store.transaction(work)
+
+
+def redacted_signal(signal: Signal, redact: Callable[[Any], Any]) -> Signal:
+    """A signal that came past the doors, without secrets and personal data; ids, times and addresses as they were."""
+    incident = signal.incident
+    if incident is not None:
+        said = redact(incident.model_dump(mode="json", include={"title", "service", "teams", "priority", "url"}))
+        incident = IncidentFields.model_validate(incident.model_dump() | said)
+    return signal.model_copy(update={"body": redact(signal.body), "incident": incident})
+
+
+async def failed_signals(store: Store, workspace_id: str) -> list[Row]:
+    """Signals that were set aside and that nobody was told of: delivery_key, source, incident_id, body."""
+    return await store.query(
+        "SELECT delivery_key, source, incident_id, body FROM signals AS s WHERE workspace_id = :w AND state = 'failed'"
+        " AND NOT EXISTS (SELECT 1 FROM notices AS n WHERE n.workspace_id = s.workspace_id"
+        " AND n.id = 'set-aside:signal:' || s.delivery_key) ORDER BY seq LIMIT 20",
+        {"w": workspace_id},
+    )
+
+
+def _signal_row(workspace_id: str, signal: Signal, seq: int) -> dict[str, Any]:
+    return {
+        "workspace_id": workspace_id,
+        "delivery_key": signal.delivery_key,
+        "seq": seq,
+        "source": signal.source,
+        "kind": signal.kind,
+        "incident_id": signal.incident_id,
+        "occurred_at": signal.occurred_at,
+        "received_at": signal.received_at,
+        "body": {
+            "payload": signal.body,
+            "incident": signal.incident.model_dump(mode="json") if signal.incident else None,
+            "said_by": signal.said_by,
+        },
+        "sha256": signal.sha256,
+        "state": "new",
+    }
