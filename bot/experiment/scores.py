@@ -53,10 +53,15 @@ def score(
         if baseline
         else int(strata.max(initial=0)) + 1
     )
-    before = _State(kinds, 1)  # the same in every column
-    for kind, value in baseline:
-        before.learn(np.array([value]), kind)
-    state = before.widened(columns)
+    one = _One(kinds)
+    for kind, value in baseline:  # the same in every column
+        one.learn(value, kind)
+    if columns == 1 and strata.ndim == 1:
+        told = [one.learn(value, kind) for value, kind in zip(values[:, 0].tolist(), strata.tolist(), strict=True)]
+        scales = np.array([scale for scale, _ in told] + [one.scale()])
+        return Scored(z=np.array([z for _, z in told]).reshape(count, 1), scale=scales[:, None])
+    state = _State(kinds, columns)
+    state.start(one)
     z = np.zeros_like(values)
     scale = np.empty((count + 1, columns))
     every = np.arange(columns)
@@ -77,13 +82,13 @@ class _State:
         self._stratum_n = np.zeros((kinds, columns))
         self._stratum_total = np.zeros((kinds, columns))
 
-    def widened(self, columns: int) -> _State:
-        """The same sums in so many columns."""
-        wide = _State(0, 0)
-        wide._n, wide._total, wide._squares = (np.repeat(a, columns) for a in (self._n, self._total, self._squares))
-        wide._stratum_n = np.repeat(self._stratum_n, columns, axis=1)
-        wide._stratum_total = np.repeat(self._stratum_total, columns, axis=1)
-        return wide
+    def start(self, sums: _One) -> None:
+        """Begin with what a baseline taught, the same in every column."""
+        self._n += sums.n
+        self._total += sums.total
+        self._squares += sums.squares
+        self._stratum_n += np.array(sums.stratum_n)[:, None]
+        self._stratum_total += np.array(sums.stratum_total)[:, None]
 
     def scale(self) -> Floats:
         found: Floats = np.sqrt((PRIOR_WEIGHT * PRIOR_VARIANCE + self._squares) / (PRIOR_WEIGHT + self._n))
@@ -109,4 +114,32 @@ class _State:
         if not (isinstance(stratum, int) and stratum < 0):
             self._stratum_n[stratum] += there
             self._stratum_total[stratum] += learnt
+        return scale, z
+
+
+class _One:
+    """`_State` of one column in plain floats: the same operations in the same order, many times faster."""
+
+    def __init__(self, kinds: int) -> None:
+        self.n = self.total = self.squares = 0.0
+        self.stratum_n, self.stratum_total = [0.0] * kinds, [0.0] * kinds
+
+    def scale(self) -> float:
+        return math.sqrt((PRIOR_WEIGHT * PRIOR_VARIANCE + self.squares) / (PRIOR_WEIGHT + self.n))
+
+    def learn(self, value: float, kind: int) -> tuple[float, float]:
+        scale = self.scale()
+        if math.isnan(value):
+            return scale, 0.0
+        centre = (PRIOR_WEIGHT * PRIOR_CENTRE + self.total) / (PRIOR_WEIGHT + self.n)
+        if kind >= 0:
+            centre = (self.stratum_total[kind] + STRATUM_WEIGHT * centre) / (self.stratum_n[kind] + STRATUM_WEIGHT)
+        z = min(max((value - centre) / scale, -CLIP), CLIP)
+        moved = z * scale
+        self.n += 1.0
+        self.total += centre + moved
+        self.squares += moved * moved
+        if kind >= 0:
+            self.stratum_n[kind] += 1.0
+            self.stratum_total[kind] += centre + moved
         return scale, z

@@ -22,6 +22,15 @@ from bot.store.values import to_text, to_time
 
 BACK = timedelta(weeks=13)
 NOT_MAPPED = "not mapped"
+_INCIDENT = (
+    "id, unit_id, title, service, severity, first_severity, merged_into, reopened, triggered_at, first_signal_at,"
+    " acknowledged_at, mitigated_at, resolved_at"
+)
+_EXPOSURE = "incident_id, before_acknowledged, before_resolved"
+_TRIAGE = (
+    "id, incident_id, started_at, arm, reason, outcome, outcome_reason, cost_usd, timings, hidden, suspects, prompt,"
+    " model"
+)
 
 
 async def read_material(
@@ -44,10 +53,10 @@ async def read_material(
         since = min(since, starts_at(hypothesis) - BASELINE)
     key = {"w": workspace_id, "since": to_text(since), "until": to_text(until)}
     within = "workspace_id = :w AND triggered_at >= :since AND triggered_at < :until"
-    incidents = await store.query(f"SELECT * FROM incidents WHERE {within} ORDER BY triggered_at, id", key)  # noqa: S608
+    incidents = await store.query(f"SELECT {_INCIDENT} FROM incidents WHERE {within} ORDER BY triggered_at, id", key)  # noqa: S608
     of_these = f"workspace_id = :w AND incident_id IN (SELECT id FROM incidents WHERE {within})"  # noqa: S608
-    exposures = await store.query(f"SELECT * FROM exposures WHERE {of_these} AND kind = 'card'", key)  # noqa: S608
-    triages = await store.query(f"SELECT * FROM triages WHERE {of_these} ORDER BY started_at", key)  # noqa: S608
+    exposures = await store.query(f"SELECT {_EXPOSURE} FROM exposures WHERE {of_these} AND kind = 'card'", key)  # noqa: S608
+    triages = await store.query(f"SELECT {_TRIAGE} FROM triages WHERE {of_these} ORDER BY started_at", key)  # noqa: S608
     votes = await store.query(f"SELECT * FROM votes WHERE {of_these} ORDER BY at", key)  # noqa: S608
     labels = await store.query(
         f"SELECT * FROM labels WHERE {of_these} AND ruled_out IS NULL AND undone_at IS NULL ORDER BY at",  # noqa: S608

@@ -301,8 +301,18 @@ def test_the_true_shift_makes_both_arms_alike_even_where_they_are_capped():
         assert np.allclose(shifted(ours, np.ones(5), grid, cap), shifted(theirs, np.zeros(5), grid, cap))
 
 
+def test_a_baseline_is_learnt_from_as_if_its_units_had_come_first():
+    random = np.random.default_rng(5)
+    before, values = random.normal(4, 2, 60), np.append(random.normal(4, 1, 8), np.nan)
+    kinds = random.integers(0, 3, 69)
+    learnt = score(values[:, None], kinds[60:], baseline=list(zip(kinds[:60].tolist(), before.tolist(), strict=True)))
+    whole = score(np.concatenate([before, values])[:, None].repeat(2, axis=1), kinds)  # in numpy's own arithmetic
+    assert np.array_equal(learnt.z[:, 0], whole.z[60:, 1]) and np.array_equal(learnt.scale[:, 0], whole.scale[60:, 0])
+
+
+@pytest.mark.parametrize("near", [30, 1])
 @pytest.mark.parametrize("effect", [0.0, -0.6, 3.0])
-def test_with_many_units_the_interval_is_the_same_without_testing_every_shift(effect, monkeypatch):
+def test_with_many_units_the_interval_is_the_same_without_testing_every_shift(effect, near, monkeypatch):
     random = np.random.default_rng(11)
     world = make_world(SCENARIOS["lognormal"], rate_per_week=8.0, weeks=20, effect=effect, random=random)
     design = design_of(world, name="w", tau_hours=72.0)
@@ -310,6 +320,7 @@ def test_with_many_units_the_interval_is_the_same_without_testing_every_shift(ef
     some = {"looks": 21, "cap": math.log(72 * 60), "baseline": [(0, 4.0)]}
     every = never_rejected(design, values, complete_blocks(design), **some)[-1]
     monkeypatch.setattr("bot.experiment.interval.MANY", 10)
+    monkeypatch.setattr("bot.experiment.interval._NEAR", near)
     asked = []
     monkeypatch.setattr("bot.experiment.interval.never_rejected", lambda *a, **k: asked.append(1))
     assert interval_now(design, values, complete_blocks(design), **some) == every and not asked
