@@ -375,6 +375,9 @@ class SlackThread:
     def submit(self, values: dict[str, str], **more: Any) -> None:
         self._wait(self.slack.submit(values, **more))
 
+    def tell(self, event: dict[str, Any]) -> None:
+        self._wait(self.slack.proxy.tell(event))
+
     def log(self) -> list[dict[str, Any]]:
         return self._wait(self.slack.log())
 

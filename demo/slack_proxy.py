@@ -22,7 +22,7 @@ from aiohttp import web
 
 from demo.block_limits import newer_kinds, problems
 
-Kind = Literal["rate_limited", "status", "delay", "lost_answer", "refused", "error", "invalid_blocks"]
+Kind = Literal["rate_limited", "status", "delay", "lost_answer", "refused", "error", "invalid_blocks", "answer"]
 _HOP = {"connection", "keep-alive", "transfer-encoding", "upgrade", "content-length", "content-encoding", "te"}
 _MESSAGES = ("chat.postMessage", "chat.update", "chat.postEphemeral")
 
@@ -33,6 +33,7 @@ class Rule:
 
     rate_limited: 429 with Retry-After. status: that status, no effect. delay: wait, then as usual. lost_answer: the
     effect happens, the connection is dropped. refused: dropped without effect. error: 200 with `ok: false`.
+    answer: 200 with `answer`, for what the local Slack cannot be told (who is in a channel).
     invalid_blocks: refuses messages with newer kinds of block, as a workspace without them does.
     """
 
@@ -45,6 +46,7 @@ class Rule:
     """Of a delay, or Retry-After."""
     status: int = 503
     error: str = "internal_error"
+    answer: dict[str, Any] | None = None
 
     def meets(self, method: str, arguments: Mapping[str, Any]) -> bool:
         if self.method not in ("*", method) or self.times == 0:
@@ -67,6 +69,8 @@ class SlackProxy:
         self.sockets = 0
         """Socket Mode connections that are open."""
         self.url = ""
+        self._bots: set[web.WebSocketResponse] = set()
+        self._told = 0
 
     @contextlib.asynccontextmanager
     async def running(self, port: int = 0) -> AsyncIterator[SlackProxy]:
@@ -94,6 +98,16 @@ class SlackProxy:
         rule = Rule(kind, method, **more)
         self.rules.append(rule)
         return rule
+
+    async def tell(self, event: Mapping[str, Any]) -> None:
+        """An event that the local Slack never sends (somebody joins), to every bot in Socket Mode."""
+        self._told += 1
+        payload = {"type": "event_callback", "team_id": "T0TEASHOP", "event_id": f"EvPROXY{self._told}",
+                   "event": dict(event), "authorizations": []}  # fmt: skip
+        envelope = {"type": "events_api", "envelope_id": f"proxy-{self._told}", "payload": payload,
+                    "accepts_response_payload": False}  # fmt: skip
+        for bot in list(self._bots):
+            await bot.send_str(json.dumps(envelope))
 
     def reset(self) -> None:
         """No rules, counts at zero."""
@@ -138,6 +152,8 @@ class SlackProxy:
             return web.Response(status=rule.status, text="this failure was asked for")
         if rule.kind in ("error", "invalid_blocks"):
             return web.json_response({"ok": False, "error": "invalid_blocks" if rule.kind != "error" else rule.error})
+        if rule.kind == "answer":
+            return web.json_response({"ok": True, **(rule.answer or {})})
         if rule.kind == "lost_answer":
             await self._forward(request, body)
         if request.transport is not None:
@@ -173,6 +189,8 @@ class SlackProxy:
         await near.prepare(request)
         bot = request.path.startswith("/socket/")
         self.sockets += bot
+        if bot:
+            self._bots.add(near)
         try:
             async with self._session.ws_connect(self._base + request.path_qs, max_msg_size=16 * 1024 * 1024) as far:
                 await asyncio.wait(
@@ -184,6 +202,7 @@ class SlackProxy:
             pass
         finally:
             self.sockets -= bot
+            self._bots.discard(near)
             await near.close()
         return near
 

@@ -8,11 +8,12 @@ from datetime import datetime
 from typing import Any
 
 from bot.cards import words
+from bot.cards.markup import MAX_LINE_UNITS
 from bot.cards.render import Form, RenderedPart, render
 from bot.cards.state import CardState
 from bot.flows.reading import SimilarIncident
 from bot.listeners.desk import Acknowledged, DeskStatus, IncidentLine, Noted, Published, Vote
-from bot.trust.neutralise import LinkPolicy, mrkdwn, mrkdwn_code, mrkdwn_link, mrkdwn_object, plain_text
+from bot.trust.neutralise import LinkPolicy, mrkdwn, mrkdwn_code, mrkdwn_link, mrkdwn_object, plain_text, units
 from integrations.ports import Answer
 from integrations.records import Incident
 
@@ -30,6 +31,23 @@ NO_SUCH = "There is no such incident, or you may not see it. `/sitrep status` li
 
 def _section(markup: str) -> dict[str, Any]:
     return {"type": "section", "text": mrkdwn_object(markup)}
+
+
+def packed(lines: Sequence[str]) -> list[str]:
+    """Lines put together to texts that a section takes; no line is cut, since that could cut an entity in two."""
+    made, current = [], ""
+    for line in lines:
+        if current and units(current) + units(line) + 1 > MAX_LINE_UNITS:
+            made.append(current)
+            current = ""
+        current = f"{current}\n{line}" if current else line
+    return [*made, current] if current else made
+
+
+def listed(lines: Sequence[str]) -> Answer:
+    """Lines one below the other."""
+    texts = packed(lines)
+    return Answer(texts[0] if texts else "–", tuple(_section(text) for text in texts[:MAX_BLOCKS]))
 
 
 def said(markup: str) -> Answer:
@@ -109,7 +127,7 @@ def labelled(said_cause: str) -> Answer:
 
 
 def why(sentences: Sequence[str]) -> Answer:
-    return said("\n".join(mrkdwn(one, 400) for one in sentences)[:2900])
+    return listed([mrkdwn(one, 400) for one in sentences])
 
 
 def similar(line: IncidentLine, found: Sequence[SimilarIncident], policy: LinkPolicy | None = None) -> Answer:
@@ -122,7 +140,7 @@ def similar(line: IncidentLine, found: Sequence[SimilarIncident], policy: LinkPo
         ended = f" Ended by: {mrkdwn(one.resolved_by, 120)}." if one.resolved_by else " Nobody said what ended it."
         reasons = mrkdwn("; ".join(one.reasons[:3]), 200)
         lines.append(f"{name}, {one.triggered_at:%Y-%m-%d}: {mrkdwn(one.title, 120)}. {reasons}.{ended}")
-    return said("\n".join(lines)[:2900])
+    return listed(lines)
 
 
 def refused(why_not: str) -> Answer:
@@ -145,8 +163,9 @@ def into_which(line: IncidentLine) -> str:
 
 def which_to_merge(lines: Sequence[IncidentLine]) -> Answer:
     """Two ids are needed; these may be named."""
-    shown = "\n".join(f"{mrkdwn_code(name_of(line), 60)} {mrkdwn(line.title, 100)}" for line in lines[:MAX_LISTED])
-    return said(f"Name both: `/sitrep merge P1 into P2`.\n{shown or 'There is no open incident that you may see.'}")
+    shown = [f"{mrkdwn_code(name_of(line), 60)} {mrkdwn(line.title, 100)}" for line in lines[:MAX_LISTED]]
+    nothing = "There is no open incident that you may see."
+    return listed(["Name both: `/sitrep merge P1 into P2`.", *(shown or [nothing])])
 
 
 def what_to_split(line: IncidentLine, services: Sequence[str], merged_ones: Sequence[Incident]) -> Answer:
@@ -177,14 +196,15 @@ def status(told: DeskStatus) -> Answer:
         lines.append(f"and {words.count(more, 'more incident')}")
     head = f"*{words.count(len(told.incidents) + told.more, 'open incident')}* that you may see"
     blocks = [_section(head if lines else "*No open incident* that you may see.")]
-    blocks += [_section("\n".join(lines[start : start + 10])) for start in range(0, len(lines), 10)]
+    blocks += [_section(text) for text in packed(lines)]
     parts = [f"model: {mrkdwn(told.model, 200)}"] if told.model else []
     if told.posts_waiting:
         parts.append(f"{words.count(told.posts_waiting, 'post')} waiting to go out")
     parts += [mrkdwn(notice, 200) for notice in told.notices[:6]]
-    footer = " · ".join(parts) or "everything is in order"
-    blocks.append({"type": "context", "elements": [mrkdwn_object(footer[:2900])]})
-    return Answer("\n".join([head, *lines, footer])[:2900], tuple(blocks))
+    footer_lines = parts or ["everything is in order"]
+    footer = " · ".join(parts) or footer_lines[0]
+    blocks.append({"type": "context", "elements": [mrkdwn_object(one) for one in packed(footer_lines)[:9]]})
+    return Answer(packed([head, *lines, footer])[0], tuple(blocks))
 
 
 def _status_line(line: IncidentLine) -> str:

@@ -33,12 +33,12 @@ def view(told: HomeTold) -> Block:
             value = _value(line, version)
             votes = [(actions.HELPFUL, "Helpful", value), (actions.NOT_HELPFUL, "Not helpful", value)]
             blocks += [_section(_line(line)), _buttons(votes)]
-    blocks += [_header("How Sitrep is"), _section(_how(told))]
+    blocks += [_header("How Sitrep is"), *(_section(text) for text in answers.packed(_how(told))[:5])]
     blocks.append({"type": "context", "elements": [mrkdwn_object(f"As of {words.clock_minute(told.at)}")]})
     return {"type": "home", "blocks": blocks}
 
 
-def _how(told: HomeTold) -> str:
+def _how(told: HomeTold) -> list[str]:
     status = told.status
     lines = [f"*Model*  {mrkdwn(status.model, 200) or 'unknown'}"]
     lines.append(f"*Spend*  {', '.join(_spent(one) for one in told.spent)}")
@@ -47,7 +47,7 @@ def _how(told: HomeTold) -> str:
     if status.posts_waiting:
         lines.append(f"*Posts*  {words.count(status.posts_waiting, 'post')} waiting to go out")
     lines += [mrkdwn(f"You: {notice}", 200) for notice in status.notices[:4]]
-    return "\n".join(lines)[:2900]
+    return lines
 
 
 def _spent(one: Spent) -> str:

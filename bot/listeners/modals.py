@@ -79,10 +79,11 @@ def label_form(choices: LabelChoices, about: ActionValue, channel: str) -> Block
     causes[0] = _option("A change", "change")
     clicked = next((one for one in choices.suspects if one.mark == about.mark), None)
     none = _option("None of them", NO_SUSPECT)
-    suspects = [
-        _option(f"{rank}. {one.summary}{f' ({one.service})' if one.service else ''}", one.mark)
+    by_mark = {
+        one.mark: _option(f"{rank}. {one.summary}{f' ({one.service})' if one.service else ''}", one.mark)
         for rank, one in enumerate(choices.suspects, start=1)
-    ]
+    }
+    suspects = list(by_mark.values())
     chosen = next((one for one in suspects if clicked is not None and one["value"] == clicked.mark), none)
     services = [_option(name, name) for name in choices.services if len(name) <= 150]
     blocks = [_select("cause", "What was the cause?", causes, causes[0] if clicked is not None else None)]

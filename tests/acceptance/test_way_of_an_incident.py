@@ -9,7 +9,7 @@ import pathlib
 import shutil
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -20,10 +20,10 @@ from bot.cards import actions
 from demo.bot_process import BotProcess, settings
 from demo.slack import SlackThread
 from demo.systems import Systems
+from tests.support.slack_channel import Channel, text_of
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 CHANNEL = "#incidents"
-SECONDS = 60.0
 
 
 @pytest.fixture
@@ -37,69 +37,14 @@ async def bot(tmp_path, systems: Systems, slack: SlackThread) -> AsyncIterator[B
     assert await made.stop() == 0, made.log_tail()
 
 
-class Channel:
-    """The incident channel as its members see it."""
-
-    def __init__(self, slack: SlackThread, bot: BotProcess) -> None:
-        self.slack, self.bot = slack, bot
-
-    async def messages(self) -> list[dict[str, Any]]:
-        return await asyncio.to_thread(self.slack.messages, CHANNEL)
-
-    async def cards(self) -> list[dict[str, Any]]:
-        return [m for m in await self.messages() if str(_first_block(m)).endswith(":card")]
-
-    async def until(self, what: Callable[[list[dict[str, Any]]], Any], said: str) -> Any:
-        until = time.monotonic() + SECONDS
-        while time.monotonic() < until:
-            if found := what(await self.messages()):
-                return found
-            assert self.bot.running, self.bot.log_tail()
-            await asyncio.sleep(0.1)
-        raise AssertionError(f"{said}\n{await self.messages()}\n{self.bot.log_tail()}")
-
-    async def card_says(self, *words: str) -> dict[str, Any]:
-        def found(messages: list[dict[str, Any]]) -> dict[str, Any] | None:
-            for one in messages:
-                if str(_first_block(one)).endswith(":card") and all(w in json.dumps(one) for w in words):
-                    return one
-            return None
-
-        return dict(await self.until(found, f"no card says {words}"))
-
-    async def form(self) -> dict[str, Any]:
-        """The form that opens."""
-        until = time.monotonic() + SECONDS
-        while time.monotonic() < until:
-            if opened := (await asyncio.to_thread(self.slack.page))["modalStack"]:
-                return dict(opened[-1])
-            await asyncio.sleep(0.1)
-        raise AssertionError(f"no form opens\n{self.bot.log_tail()}")
-
-    async def private(self, words: str) -> None:
-        def found(messages: list[dict[str, Any]]) -> bool:
-            return any(m.get("ephemeral_to") and words in _text(m) for m in messages)
-
-        await self.until(found, f"no private answer says {words!r}")
-
-
-def _first_block(message: dict[str, Any]) -> str:
-    blocks = message.get("blocks") or [{}]
-    return str(blocks[0].get("block_id", ""))
-
-
-def _text(message: dict[str, Any]) -> str:
-    return str(message.get("text", "")).replace("\u00a0", " ")
-
-
 async def test_an_incident_from_its_webhook_to_the_report(
     bot: BotProcess, systems: Systems, slack: SlackThread
 ) -> None:
     channel = Channel(slack, bot)
     systems.trigger()
     card = await channel.card_says("checkout-api", "no summary: no model is configured", actions.WAS_NOT)
-    assert "SEV2" in _text(card)
-    assert "deploy" in _text(card)
+    assert "SEV2" in text_of(card)
+    assert "deploy" in text_of(card)
 
     await asyncio.to_thread(slack.command, CHANNEL, "/sitrep", "status", user="priya")
     await channel.private("1 open incident")
@@ -139,7 +84,7 @@ async def test_an_incident_from_its_webhook_to_the_report(
 
 async def _tell_of_a_change(url: str, secret: str, at: datetime) -> Any:
     """The line of the README, as it stands but for the address and the time; without curl, what it sends."""
-    said = (ROOT / "README.md").read_text(encoding="utf-8")
+    said = (ROOT / "README.md").readtext_of(encoding="utf-8")
     line = next(one for one in said.replace("\\\n", " ").splitlines() if one.lstrip().startswith("curl"))
     line = line.replace("http://127.0.0.1:8080", url).replace("2026-11-24T14:01:12Z", at.isoformat())
     if shutil.which("curl") is None:
@@ -186,7 +131,7 @@ async def test_a_storm_of_alertmanagers_alerts_is_one_card_until_the_last_one_en
     assert told == {"stored": 1, "received": 1}
     await deliver("firing", *names[:2])
     card = await channel.card_says("checkout-api", "2\\u00a0alerts in one storm")
-    assert "SEV2" in _text(card)
+    assert "SEV2" in text_of(card)
     with sqlite3.connect(f"file:{tmp_path / 'home' / 'sitrep.db'}?mode=ro", uri=True) as store:
         kept = store.execute("SELECT title, service FROM evidence WHERE source = 'changes'").fetchall()
     assert kept == [("Deploy a1b2c3d: checkout-api", "checkout-api")]

@@ -25,11 +25,9 @@ async def merge(asked: Asked) -> Answer:
     if len(named) < 2:
         known = {one.id for one in named}
         others = [one for one in await desk.find_incidents(asked.user, "", "") if one.id not in known]
-        return (
-            answers.menu(others, "", asked.request.id, answers.into_which(named[0]))
-            if named
-            else (answers.which_to_merge(others))
-        )
+        if not named or not others:
+            return answers.which_to_merge(others)
+        return answers.menu(others, "", asked.request.id, answers.into_which(named[0]))
     source, target = named
     try:
         refused = await asked.desks.grouping.merge(asked.user, source.id, target.id, reason or ASKED)
