@@ -36,7 +36,7 @@ def _section(markup: str) -> dict[str, Any]:
 def packed(lines: Sequence[str]) -> list[str]:
     """Lines put together to texts that a section takes; no line is cut, since that could cut an entity in two."""
     made, current = [], ""
-    for line in lines:
+    for line in filter(None, lines):
         if current and units(current) + units(line) + 1 > MAX_LINE_UNITS:
             made.append(current)
             current = ""
@@ -46,8 +46,8 @@ def packed(lines: Sequence[str]) -> list[str]:
 
 def listed(lines: Sequence[str]) -> Answer:
     """Lines one below the other."""
-    texts = packed(lines)
-    return Answer(texts[0] if texts else "–", tuple(_section(text) for text in texts[:MAX_BLOCKS]))
+    texts = packed(lines) or ["–"]
+    return Answer(texts[0], tuple(_section(text) for text in texts[:MAX_BLOCKS]))
 
 
 def said(markup: str) -> Answer:
