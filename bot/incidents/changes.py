@@ -61,25 +61,21 @@ class StoredChanges:
         """Changes to the question's services, and those that name no service, up to the end of its window."""
         since = question.changes_since or question.window.start
         rows = await self._store.query(
-            "SELECT record FROM changes WHERE workspace_id = :w AND changed_at >= :since AND changed_at <= :until"
-            " ORDER BY changed_at DESC LIMIT :n",
+            "SELECT service, record FROM changes WHERE workspace_id = :w AND changed_at >= :since"
+            " AND changed_at <= :until ORDER BY changed_at DESC LIMIT :n",
             {"w": self._workspace_id, "since": since, "until": question.window.end, "n": READ + 1},
         )
-        names = AnyNames(question.services)
+        services = _Services(question)
         counts: dict[str | None, int] = {}
         found: list[ChangeEvent] = []
         for row in rows[:READ]:
-            change = ChangeEvent.model_validate_json(row["record"])
-            ours, flag = names.ours(change.service or ""), flag_of(change)
-            if flag:  # it may be about any service: kept, under that of its key
-                service = flag_service(question.services, flag)
-            elif change.service and ours is None and question.services:
+            about, service = services.of(row["service"])
+            if not about:
                 continue
-            else:
-                service = ours or change.service
             counts[service] = counts.get(service, 0) + 1
-            if counts[service] <= KEPT:
-                readers, model = self._access(change.source).of_item(service, change.id)
+            if counts[service] <= KEPT:  # only these are parsed: there may be thousands of others
+                change = ChangeEvent.model_validate_json(row["record"])
+                readers, model = self._access(change.source).of(service)
                 found.append(change.model_copy(update={"service": service, "readers": readers, "model": model}))
         deployed = {(one.source, one.service, one.commit) for one in found if one.commit and not one.inferred}
         found = [one for one in found if not (one.inferred and (one.source, one.service, one.commit) in deployed)]
@@ -90,3 +86,26 @@ class StoredChanges:
             if count > KEPT
         ]
         return Findings(changes=tuple(found), notes=tuple(notes))
+
+
+class _Services:
+    """Which of a question's services a sender's word means."""
+
+    def __init__(self, question: Question) -> None:
+        self._services = question.services
+        self._names = AnyNames(question.services)
+        self._known: dict[str | None, tuple[bool, str | None]] = {}
+
+    def of(self, said: str | None) -> tuple[bool, str | None]:
+        """Whether the change belongs to the question, and our name for its service."""
+        if said not in self._known:
+            self._known[said] = self._look(said)
+        return self._known[said]
+
+    def _look(self, said: str | None) -> tuple[bool, str | None]:
+        if not said:
+            return True, None
+        if flag := flag_of(said):  # it may be about any service: kept, under that of its key
+            return True, flag_service(self._services, flag)
+        ours = self._names.ours(said)
+        return ours is not None or not self._services, ours or said

@@ -8,7 +8,7 @@ from datetime import datetime
 from fnmatch import fnmatchcase
 
 from integrations.asking import plain
-from integrations.records import ChangeEvent, Question, ServiceNames
+from integrations.records import Question, ServiceNames
 
 _SHA = re.compile(r"[0-9a-fA-F]{7,64}")
 
@@ -43,9 +43,8 @@ FLAG = "flag:"
 """Before the key of a flag where the service stands: which service it is about is found when it is read."""
 
 
-def flag_of(change: ChangeEvent) -> str:
-    """The key of the flag that a change is about, told by a system that knows flags and no services; else ""."""
-    said = change.service or ""
+def flag_of(said: str) -> str:
+    """The key of the flag that stands for a service, told by a system that knows flags and no services; else ""."""
     return said.removeprefix(FLAG) if said.startswith(FLAG) else ""
 
 

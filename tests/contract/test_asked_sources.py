@@ -63,7 +63,7 @@ async def test_each_failure_of_everything_is_exactly_one_error(kind, serve, acce
     _, answer, error = failing
     served = await serve()
     served.answer = lambda one: answer
-    source = made(kind, served.url, access, deadline_seconds=0.5 if answer is None else 20, limit=65_536)
+    source = made(kind, served.url, access, deadline_seconds=0.2 if answer is None else 20, limit=65_536)
     if error is NotIncluded:
         notes = (await source.fetch(asked)).notes
         assert any("not included in this plan" in note for note in notes)

@@ -268,7 +268,7 @@ def test_github_s_signature_is_of_the_raw_bytes():
 
 
 @settings(
-    max_examples=200, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=100, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(data=st.data())
 def test_a_mutated_delivery_is_a_change_or_a_reason_and_nothing_else(wire, mutate, junk, data):

@@ -54,7 +54,7 @@ async def test_each_failure_is_exactly_one_error(serve, access, question, failin
     _, answer, error = failing
     served = await serve()
     served.answer = lambda one: answer
-    source = made(access, served.url, deadline_seconds=0.5 if answer is None else 20, limit=65_536)
+    source = made(access, served.url, deadline_seconds=0.2 if answer is None else 20, limit=65_536)
     with pytest.raises(error):
         await source.fetch(question)
     await source.aclose()
