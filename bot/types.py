@@ -68,6 +68,8 @@ class ServiceScore(Record):
     score: float
     probability: Annotated[float, Field(ge=0, le=1)]
     reasons: tuple[Reason, ...]
+    signs: dict[str, float] = Field(default_factory=dict)
+    """How much of each sign of the ranking it shows, before weights: labelled incidents are fitted on them."""
 
 
 class SourceStatus(Record):

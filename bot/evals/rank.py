@@ -31,6 +31,11 @@ NEAR_RECENT = 0.15
 )  # fmt: skip
 @click.option("--fit", is_flag=True, help="Fit the weights, each case judged by weights fitted on all the others.")
 @click.option(
+    "--store", type=click.Path(path_type=Path), metavar="FILE",
+    help="With --fit: the labelled incidents of an installation, SITREP_HOME/sitrep.db.",
+)  # fmt: skip
+@click.option("--workspace", default="default", show_default=True, help="With --store: whose incidents.")
+@click.option(
     "--only", type=click.Choice(["changes"]), help="Take all telemetry away: a control for leaks in the data."
 )
 @click.option("--without", multiple=True, type=click.Choice(SOURCES), help="Take a source away; may be repeated.")
@@ -44,6 +49,8 @@ def command(
     petshop: Path | None,
     baselines: tuple[Path, ...],
     fit: bool,
+    store: Path | None,
+    workspace: str,
     only: str | None,
     without: tuple[str, ...],
     across: bool,
@@ -57,6 +64,13 @@ def command(
         report(*measure_petshop(petshop, shipped_weights()), as_json=as_json)
         return
     weights = shipped_weights()
+    if store is not None:
+        from bot.evals.rank_store import measure_store
+
+        if not fit:
+            raise click.UsageError("--store goes with --fit: the telemetry itself is not kept")
+        report(*measure_store(store, workspace, weights), as_json=as_json)
+        return
     taken = ("traces", "logs", "metrics") if only == "changes" else without
     folders = bundle_folders(bundles or default_bundles())
     cases = run_cases(folders, Redactor([b"eval"]), weights, without=taken, baselines=baselines)

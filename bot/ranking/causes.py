@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
@@ -50,6 +51,8 @@ class ServiceCause:
     score: float
     probability: float
     findings: tuple[Finding, ...] = ()
+    signs: Mapping[str, float] = field(default_factory=dict)
+    """How much of each sign it shows, before weights: what `--fit` learns from."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -129,6 +129,8 @@ def judge(examined: Examined, weights: Weights, past_culprits: Mapping[str, int]
     if examined.traced:
         explain = _with_metrics(explain, telemetry, weights)
     services = _services(scores, chances, explain)
+    if examined.traced:
+        services = tuple(replace(one, signs=examined.signs.values(one.service, weights.sum)) for one in services)
     return Causes(
         services=services,
         changes=rank_changes(telemetry.changes, chances, began_at, weights.change, past_culprits),

@@ -212,6 +212,7 @@ class _Desk:
                 score=one.score,
                 probability=one.probability,
                 reasons=tuple(self._reasons(one.findings)),
+                signs={name: round(value, 4) for name, value in one.signs.items() if value > 0},
             )
             for one in self.causes.services[:MAX_SERVICES]
         )

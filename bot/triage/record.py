@@ -44,7 +44,9 @@ async def record_triage(
             "suspects": [
                 {"change_id": s.change_id, "service": s.service, "probability": s.probability} for s in ranked.suspects
             ],
-            "services": [{"service": s.service, "probability": s.probability} for s in ranked.services],
+            "services": [
+                {"service": s.service, "probability": s.probability, "signs": s.signs} for s in ranked.services
+            ],
             "sources": [s.model_dump(mode="json") for s in ranked.sources],
             "hidden": ranked.hidden,
         }
