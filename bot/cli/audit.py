@@ -63,6 +63,12 @@ async def story(store: Store, workspace_id: str, triage: str, *, texts: bool) ->
     )
     return {
         "triage": _plain(row, drop=("ranked", "checked")),
+        "signals": await store.query(
+            "SELECT received_at, occurred_at, source, kind, state, note FROM signals"
+            " WHERE workspace_id = :w AND incident_id = :incident ORDER BY seq LIMIT 200",
+            where,
+        ),
+        **_decided(row),
         "evidence": await store.query(
             "SELECT mark, kind, source, service, title, url, readers, model, suspicious, observed_at FROM evidence"
             " WHERE workspace_id = :w AND incident_id = :incident ORDER BY length(mark), mark",
@@ -90,6 +96,28 @@ async def story(store: Store, workspace_id: str, triage: str, *, texts: bool) ->
     }
 
 
+def _decided(row: Row) -> dict[str, Any]:
+    """What the rooms decided, from what they handed on: sources, suspects, what was looked at, the claims shown."""
+    ranked = json.loads(row["ranked"]) if row["ranked"] else {}
+    checked = json.loads(row["checked"]) if row["checked"] else {}
+    sections = checked.get("summary") or {}
+    return {
+        "sources": [
+            {key: one.get(key) for key in ("name", "answered", "seconds", "note")} for one in ranked.get("sources", ())
+        ],
+        "suspects": [
+            {key: one.get(key) for key in ("mark", "service", "probability", "summary", "ruled_out")}
+            for one in ranked.get("suspects", ())
+        ],
+        "audience": ranked.get("audience", ""),
+        "claims": [
+            {"section": section, "text": claim["text"], "evidence": claim["evidence"]}
+            for section in ("going_on", "cause", "next")
+            for claim in sections.get(section, ())
+        ],
+    }
+
+
 def lines(told: dict[str, Any]) -> list[str]:
     """The story for people; ids and figures as they are stored."""
     triage = told["triage"]
@@ -99,6 +127,27 @@ def lines(told: dict[str, Any]) -> list[str]:
         f"triage {triage['id']}  started {triage['started_at']}  channel {triage['channel']}{arm}",
         f"  outcome: {triage['outcome'] or 'not yet'}{why}",
         f"  facts {triage['facts_at'] or '-'}  summary {triage['summary_at'] or '-'}  hidden items {triage['hidden']}",
+        f"  readers {told['audience'] or '-'}",
+        "",
+        f"signals ({len(told['signals'])})",
+        *(
+            f"  {one['received_at']}  {one['source']:<12} {one['kind']:<24} {one['state']} {one['note'] or ''}".rstrip()
+            for one in told["signals"]
+        ),
+        "",
+        f"sources ({len(told['sources'])})",
+        *(
+            f"  {one['name']:<12} {'answered' if one['answered'] else 'did not answer'} in {one['seconds']:.2f} s"
+            + (f": {one['note']}" if one["note"] else "")
+            for one in told["sources"]
+        ),
+        "",
+        f"suspects ({len(told['suspects'])})",
+        *(
+            f"  {one['mark']:>4}  {one['probability']:.2f}  {one['summary'][:80]}"
+            + ("  [ruled out]" if one["ruled_out"] else "")
+            for one in told["suspects"]
+        ),
         "",
         f"evidence of the incident ({len(told['evidence'])})",
     ]
@@ -111,6 +160,14 @@ def lines(told: dict[str, Any]) -> list[str]:
     found += ["", f"model calls ({len(told['calls'])})"]
     for call in told["calls"]:
         found += _call(call)
+    found += ["", f"money ({len(told['spend'])})"]
+    found += [
+        f"  {one['step']} try {one['attempt']}  {one['model']}  reserved ${one['reserved_usd']:.6f},"
+        f" {one['state']} ${one['settled_usd'] or 0:.6f}"
+        for one in told["spend"]
+    ]
+    found += ["", f"claims shown ({len(told['claims'])})"]
+    found += [f"  {one['section']:<9} {one['text']}  [{' '.join(one['evidence'])}]" for one in told["claims"]]
     found += ["", f"posts ({len(told['posts'])})"]
     found += [
         f"  {post['part']:<8} version {post['sent_version']} of {post['version']} is out, {post['status']},"

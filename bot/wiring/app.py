@@ -383,8 +383,11 @@ def _model_sentence(gateway: Gateway) -> str:
     pin = gateway.pin("triage")
     if pin is None:
         return "no model is configured"
-    states = {one["breaker"] for one in gateway.state().values()} - {"closed"}
-    return f"{pin.name}, {'not asked for now: it failed too often' if states else 'answering'}"
+    states = gateway.state().values()
+    open_ones = {one["breaker"] for one in states} - {"closed"}
+    said = f"{pin.name}, {'not asked for now: it failed too often' if open_ones else 'answering'}"
+    changes = sum(one["fingerprint_changes"] for one in states)
+    return f"{said}; changed beneath its name {changes} times since the start" if changes else said
 
 
 async def _not_ready(outbox: Outbox) -> Mapping[str, str]:

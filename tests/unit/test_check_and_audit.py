@@ -90,7 +90,13 @@ async def _one_triage(home: Path) -> None:
     found = ranked()
     found = found.model_copy(update={"incident": found.incident.model_copy(update={"workspace_id": "default"})})
     summary = summarise(store, ScriptedModel([json.dumps(GOOD)]))  # type: ignore[arg-type]
-    await summary(found, triage_id="P8K2Q1/1", step="infer")
+    checked = await summary(found, triage_id="P8K2Q1/1", step="infer")
+    key = {"workspace_id": "default", "id": "P8K2Q1/1"}
+    await store.upsert("triages", [key | {"checked": checked.model_dump_json()}])
+    await store.insert("signals", [{
+        "workspace_id": "default", "delivery_key": "d1", "seq": 1, "source": "pagerduty", "kind": "incident.triggered",
+        "incident_id": "P8K2Q1", "occurred_at": AT, "received_at": AT, "body": {}, "sha256": "0", "state": "applied",
+    }])  # fmt: skip
     await summary.gateway.aclose()
     await store.close()
 
@@ -108,12 +114,18 @@ def test_the_story_of_a_post_names_what_was_shown_asked_paid_and_decided(home, c
     assert spent["state"] == "settled"
     assert [item["mark"] for item in told["evidence"]] == ["e1", "e3", "e7", "e9", "e12"]
     assert "ranked" not in told["triage"]
+    assert [one["kind"] for one in told["signals"]] == ["incident.triggered"]
+    assert [(one["mark"], one["probability"]) for one in told["suspects"]] == [("e3", 0.82)]
+    assert told["audience"] == '[["everyone"]]'
+    assert [one["section"] for one in told["claims"]] == ["going_on", "next"]
 
     assert main(["audit", "show", "P8K2Q1/1", "--texts"]) == 0
     out = capsys.readouterr().out
     assert "outcome: released" in out
     assert "| You write the situation report" in out
     assert "shown e1 e3 e9 e12 e7" in out
+    for told_of in ("pagerduty    incident.triggered", "e3  0.82", "infer try 1", "going_on  38 % of requests fail"):
+        assert told_of in out
 
 
 def test_a_triage_that_is_not_stored_is_an_error_that_names_what_is(home, capsys):
