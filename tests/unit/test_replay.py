@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from markupsafe import escape
 
 from bot.cli import main, sitrep
 
@@ -100,3 +101,21 @@ def test_the_page_is_one_file_without_script_and_escapes_what_came_from_outside(
 def test_the_card_is_drawn_in_the_terminal(bundle):
     result = CliRunner().invoke(sitrep, ["replay", str(bundle)], catch_exceptions=False)
     assert "SEV2" in result.output
+
+
+def test_the_page_is_filtered_for_the_audience_as_the_card_is(bundle, tmp_path):
+    open_to_all, narrow = tmp_path / "all.html", tmp_path / "some.html"
+    both = ["replay", str(bundle), "--json", "--html", str(open_to_all)]
+    out = json.loads(CliRunner().invoke(sitrep, both, catch_exceptions=False).output)
+    titles = {item["title"] for item in out["evidence"] if item["kind"] == "change"}
+    hidden = {"changes": [["sre"]], "metrics": [["sre"]], "traces": [["sre"]], "logs": [["sre"]]}
+    audience = {"members": {"U1": ["everyone", "sre"], "U2": ["everyone"]}, "readers": hidden}
+    (bundle / "audience.json").write_text(json.dumps(audience))
+    CliRunner().invoke(sitrep, ["replay", str(bundle), "--html", str(narrow)], catch_exceptions=False)
+    everything, some = open_to_all.read_text(), narrow.read_text()
+    assert "<svg" in everything
+    assert "<svg" not in some
+    assert "items hidden" in some.replace("\u00a0", " ")
+    assert titles
+    assert all(str(escape(title)) in everything and str(escape(title)) not in some for title in titles)
+    assert "<h2>Suspects</h2>\n<p>No change was found.</p>" in some
