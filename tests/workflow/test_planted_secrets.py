@@ -16,6 +16,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
+from bot.cli import main
 from demo.systems import Systems
 from demo.tape import FOLDER
 from tests.workflow.fake_model import FakeModel
@@ -117,7 +118,21 @@ def _deliver(case: Case, world: Systems) -> None:
         assert answer.status_code == 202, (path, answer.text)
 
 
-def test_planted_secrets_are_nowhere_afterwards(tmp_path, world):
+def _told_at_the_shell(case: Case, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> str:
+    """What the story of a post, an export with its description, and the egress list say."""
+    monkeypatch.setenv("SITREP_HOME", str(case.home))
+    monkeypatch.setenv("SITREP_CONFIG", str(case.home / "sitrep.toml"))
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-planted-key-000000")
+    (triage,) = case.rows("SELECT id FROM triages WHERE recorded_at IS NOT NULL LIMIT 1")
+    export = case.folder / "export.db"
+    assert main(["audit", "show", str(triage[0]), "--texts"]) == 0
+    assert main(["db", "export", "--since", "2020-01-01", "--output", str(export)]) == 0
+    assert main(["doctor", "egress"]) == 0
+    files = b"".join(path.read_bytes() for path in case.folder.glob("export*"))
+    return capsys.readouterr().out + files.decode("utf-8", "replace")
+
+
+def test_planted_secrets_are_nowhere_afterwards(tmp_path, world, monkeypatch, capsys):
     with FakeSlack() as slack, FakeModel() as model:
         case = Case(tmp_path, slack, world)
         for kind in ("jaeger", "prometheus"):
@@ -139,6 +154,7 @@ def test_planted_secrets_are_nowhere_afterwards(tmp_path, world):
         case.wait_for(CARD_OUT)
         case.stop()
         texts = list(_everything(case))
+        texts.append(("the shell", _told_at_the_shell(case, monkeypatch, capsys)))
         kinds = {row[0] for row in case.rows("SELECT DISTINCT kind FROM evidence")}
         prompts = model.prompts
     assert {"alert", "change"} <= kinds

@@ -29,6 +29,19 @@ _LAST_OF = (
     r"[ \t]*+\((?:[ \t]*+\"[^\"\n\x00]{0,120}\"[ \t]*+,|[ \t]*+'[^'\n\x00]{0,120}'[ \t]*+,){1,2}[ \t]*+" + _TEXT
 )
 """The last of two or three texts: `new NetworkCredential("user", "…")`."""
+_OBJECT = (
+    r"(?i)"
+    + _NAME
+    + r"[\"']?+[ \t]*+[:=][ \t]*+\{[^{}\x00]{0,120}?[\"']?\b(?:value|val|plain|plaintext|default|string)[\"']?[ \t]*+[:=][ \t]*+"
+) + _TEXT
+"""`"db_password": {"value": "…", "type": "string"}`."""
+_SAID = r"(?i)" + _NAME + r"[ \t]++(?:value|set[ \t]to|equals)[ \t]++" + _TEXT
+"""`field api_secret value "…" must be …`."""
+_CONNECT = (
+    r"(?i)\b(?:mysqli(?:_(?:real_)?connect)?|pdo|dbi->connect|getconnection|pg_connect|oci_connect|ftp_login|ssh2_auth_password)"
+    r"[ \t]*+\([ \t]*+[^,()\n\x00]{1,200},[ \t]*+(?:\"[^\"\n\x00]{0,64}\"|'[^'\n\x00]{0,64}')[ \t]*+,[ \t]*+"
+) + _TEXT
+"""`new mysqli("host", "user", "…")`."""
 _SECURE = r"(?i)\bconvertto-securestring(?:[ \t]++-(?:string|asplaintext|force))*[ \t]++(?:\\{0,2}[\"']([^\"'\n\x00\\]{3,})|([^\s\"'$(\-][^\s\"'\x00]{3,}))"
 
 
@@ -36,8 +49,8 @@ class CodeForms:
     """Finds secrets that stand in code beside a name, but not behind its equals sign."""
 
     def __init__(self, engine: Engine) -> None:
-        self._named = [compile_pattern(pattern, engine) for pattern in (_TYPED, _FALLBACK, _CONSTANT)]
-        self._last_of = compile_pattern(_LAST_OF, engine)
+        self._named = [compile_pattern(pattern, engine) for pattern in (_TYPED, _FALLBACK, _CONSTANT, _OBJECT, _SAID)]
+        self._arguments = [compile_pattern(pattern, engine) for pattern in (_LAST_OF, _CONNECT)]
         self._secure = compile_pattern(_SECURE, engine)
 
     def __call__(self, text: bytes) -> Iterator[Candidate]:
@@ -48,10 +61,11 @@ class CodeForms:
                 start, end = next(span for span in spans[2:] if span[0] >= 0)
                 if reading.strength and accepts(reading, text[start:end], True):
                     yield Candidate(start, end, reading.kind, KEYED)
-        for spans in self._last_of.spans(text):
-            start, end = next(span for span in spans[1:] if span[0] >= 0)
-            if not is_blank(text[start:end]):
-                yield Candidate(start, end, "password", FORM)
+        for pattern in self._arguments:
+            for spans in pattern.spans(text):
+                start, end = next(span for span in spans[1:] if span[0] >= 0)
+                if not is_blank(text[start:end]):
+                    yield Candidate(start, end, "password", FORM)
         if b"SecureString" in text or b"securestring" in text:
             for spans in self._secure.spans(text):
                 start, end = next(span for span in spans[1:] if span[0] >= 0)
@@ -61,6 +75,6 @@ class CodeForms:
 
 GATE = (
     r"\benv[a-z]*+[.(\[]|networkcredential|pscredential|directoryentry|usernamepassword|basic_?(?:auth|cred)"
-    r"|passwordauthentication|plaincredentials|credentials\.(?:basic|new)|securestring"
+    r"|mysqli|\bpdo[ \t]*+\(|dbi->|getconnection|_connect[ \t]*+\(|ftp_login|passwordauthentication|plaincredentials|credentials\.(?:basic|new)|securestring"
 )
 """What a line with one of these holds, in small letters."""

@@ -25,6 +25,10 @@ _LONG: tuple[tuple[tuple[bytes, ...], str], ...] = (
     ((b"sExec", b"sexec", b"SEXEC"), r"(?i)\bpsexec(?:64)?(?:\.exe)?\b[^\n\x00]*?[ \t]-p[ \t]++" + _VALUE),
     ((b"net use", b"NET USE"), r"(?i)\bnet[ \t]++use[ \t][^\n\x00]*?\\\\[^\s\x00]++[ \t]++([^\s/\x00*][^\s\x00]{2,63})[ \t]"),
     ((b"/user:", b"/USER:"), r"(?i)\bnet[ \t]++use[ \t][^\n\x00]*?[ \t]/user:[^\s\x00]++[ \t]++([^\s/\x00*][^\s\x00]{2,63})"),
+    ((b"schtasks",), r"(?i)\bschtasks\b[^\n\x00]*?[ \t]/rp[ \t]++" + _VALUE),
+    ((b"openssl enc",), r"\bopenssl[ \t]++enc\b[^\n\x00]*?[ \t]-k[ \t]++" + _VALUE),
+    ((b"zip",), r"\b(?:un)?zip[ \t](?:[^\n\x00]*?[ \t])?-P[ \t]++" + _VALUE),
+    ((b"7z",), r"\b7z[ar]?[ \t][^\n\x00]*?[ \t]-p([^\s\x00\"']{3,})"),
     ((b"openssl",), r"\bopenssl\b[^\n\x00]*?[ \t]-pass(?:in|out)?[ \t]++[\"']?pass:([^\s\x00\"']{2,})"),
     ((b"vault",), r"\bvault[ \t]++login[ \t]++(?:-[^\s\x00]++[ \t]++)*([A-Za-z0-9._\-]{8,})"),
 )  # fmt: skip

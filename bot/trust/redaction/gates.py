@@ -30,7 +30,7 @@ _SPOKEN = (
 _FORMS = (
     r"://[^\s/?#\"'<>\x00]*@|private key|putty-user|eyj[a-z0-9]|[a-z0-9]@[a-z0-9][a-z0-9.\-]*\.[a-z]"
     r"|\$(?:2[abxy]|1|5|6|y|gy|argon2[a-z]*|apr1|pbkdf2[a-z0-9\-]*|scrypt|[89]|krb5[a-z0-9]{2,8})\$|identified[ \t]|snmp-server|auth[ \t]*=[ \t]*[(\[]|[ \t]-[puaw][ \t\"']|[ \t]-p[^\s]|--(?:proxy-)?user|kind[\"']?:[ \t]*[\"']?secret"
-    r"|requirepass|masterauth|auth(?:enticate)?[ \t]+(?:plain|login|cram)|bearer[ \t]|basic[ \t]|negotiate[ \t]|ntlm[ \t]|pass(?:in|out)?[ \t]+[\"']?pass:|rabbitmqctl|htpasswd|\bnet[ \t]+use|sexec|sudo[ \t]+-s|vault[ \t]+login"
+    r"|requirepass|masterauth|auth(?:enticate)?[ \t]+(?:plain|login|cram)|bearer[ \t]|basic[ \t]|negotiate[ \t]|ntlm[ \t]|pass(?:in|out)?[ \t]+[\"']?pass:|rabbitmqctl|htpasswd|\bnet[ \t]+use|sexec|schtasks|openssl enc|\bzip[ \t]+-|\b7z[ar]?[ \t]|sudo[ \t]+-s|vault[ \t]+login"
     r"|--value[ \t=]|\blogin[ \t]|ftp>|[ \t]/[ \t]+[\"'`]?[^\s\x00]{6}|^[a-z0-9_.*\-]++:(?:[0-9]{2,5}|\*):[^\s:]*:[^\s:]*:[^\s:]"
     r"|(?:phone|tel|telephone|mobile|cell|call|callback|fax|whatsapp|sms|msisdn|contact|handy|telefon)[a-z_ \-]{0,16}[\"']?[ \t]*[:=]?[ \t]*(?:is |at |on |me )?[\"']?[+(]?[0-9][0-9 ()./\-]{5}"
     r"|\b(?:ssn|itin|social[ _-](?:security|insurance)|nhs|steuer[a-z\-]*|idnr|tin|tax[ _-]?(?:id|file)|bsn|burgerservicenummer|sofi|pesel|personnummer|pnr|cpf|aadhaa?r|uidai"

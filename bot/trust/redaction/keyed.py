@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -24,7 +25,7 @@ _MOST_NESTED = 8
 _LONG = 64
 """Inside a value of that length another name begins nothing of its own."""
 
-_ASSIGN = r"(?i)" + names.CORE + r"[A-Za-z0-9_.\-]*+(?:\\{0,8}+[\"'`])?+[\])]?+[ \t]*+(?:=>|:=|->|==|=|:)[ \t]*+"
+_ASSIGN = r"(?i)" + names.CORE + r"[A-Za-z0-9_.\-]*+(?:\\{0,8}+[\"'`])?+[\])]?+[ \t]*+(?:=>|:=|->|==|=|::|:)[ \t]*+"
 _CALL = r"(?i)[\"']([A-Za-z0-9_.\-]*" + names.CORE + r"[A-Za-z0-9_.\-]*+)[\"'][ \t]*+,[ \t]*+[\"']"
 _FLAG = r"(?i)[ \t\n\"'\[,(]--?[A-Za-z0-9_\-]*" + names.CORE + r"[A-Za-z0-9_\-]*+[\"']?+(?:,[ \t]*+)?+[ \t]+"
 _SETTING = (  # `npm config set //host/:_authToken x`, `aws configure set aws_secret_access_key x`
@@ -291,6 +292,8 @@ class KeyedValues:
                     yield from _value(text, at, reading, b" ")
 
 
+_FURTHER = re.compile(rb"&[A-Za-z][A-Za-z0-9_.\-]{0,40}=")
+"""A parameter of an address. (Bounded: linear on any text.)"""
 _LINE_STARTS = (b"", b"\n", b"\r", b"\t", b"+", b"-", b"\x00", b" ")
 
 
@@ -308,6 +311,11 @@ def _value(text: bytes, at: int, reading: names.Reading, before: bytes) -> Itera
     if value is None:
         return
     content = text[value.start : value.end]
+    if not value.quoted and b"&" in content and (further := _FURTHER.search(content)):
+        value = Value(value.start, value.start + further.start(), False)  # the next parameter is no part of it
+        content = text[value.start : value.end]
+        if not content:
+            return
     if (
         not value.quoted
         and text[value.end : value.end + 1] in (b'"', b"'")

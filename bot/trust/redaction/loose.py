@@ -21,6 +21,13 @@ _TABLE = (
     r"[ \t:=(\-]*+(?:is|are)?[ \t:=(]*+[^\s/,(){}:=\-][^\s/,(){}:]{0,63}[ \t]{0,4}[/,(\t ][ \t]*+([^\s,(){}]{4,64})"
 )
 """`id/pw: master/…`."""
+_DIRECTIVE = r"(?im)^[ \t]*+[a-z0-9_.\-]{0,24}(?:pw|passwd|password|passphrase|secret)[ \t]++([^\s\x00\"'`=:][^\s\x00\"'`]{4,127})[ \t]*+\r?$"
+"""`bindpw …` alone on its line, as settings of servers are written."""
+_ROUTER = (
+    r"(?i)\b(?:username|enable|tacacs-server|radius-server|isakmp|neighbor|key-string)\b[^\n\x00]{0,80}?\b(?:secret|password|key)"
+    r"[ \t]++(?:[0-9]{1,2}[ \t]++)?([^\s\x00\"'`]{5,128})"
+)
+"""`username admin privilege 15 secret …`, `tacacs-server key 7 …`."""
 _NAME_BYTES = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.- "
 
 
@@ -32,6 +39,7 @@ class LooselyNamed:
         self._next_line = compile_pattern(_NEXT_LINE, engine)
         self._smtp = compile_pattern(_SMTP, engine)
         self._table = compile_pattern(_TABLE, engine)
+        self._directive, self._router = compile_pattern(_DIRECTIVE, engine), compile_pattern(_ROUTER, engine)
         self._uuid = compile_pattern(r"(?:^|-)([0-9A-Za-z]{8}-(?:[0-9A-Za-z]{4}-){3}[0-9A-Za-z]{12})$", engine)
         self._run = compile_pattern(r"[A-Za-z0-9+/_]{16,}={0,2}$", engine)
 
@@ -53,6 +61,14 @@ class LooselyNamed:
             value = text[slice(*spans[1])].rstrip(b".;")
             if shapes.is_password_like(value) and not is_blank(value):
                 yield Candidate(spans[1][0], spans[1][0] + len(value), "password", FORM)
+
+        for pattern in (self._directive, self._router):
+            for spans in pattern.spans(text):
+                value = text[slice(*spans[1])].rstrip(b",;.")
+                # A router's line says itself that a secret follows; other lines may speak of one.
+                plain = value.isalpha() if pattern is self._router else shapes.is_plain_words(value)
+                if not (plain or shapes.is_kubernetes_name(value) or is_blank(value)):
+                    yield Candidate(spans[1][0], spans[1][0] + len(value), "password", FORM)
 
     def _names_a_secret(self, text: bytes, start: int, end: int) -> bool:
         """Whether the words up to `end` say that what follows is a secret; `start`: where the first such word begins."""
@@ -91,5 +107,7 @@ GATE = (
     # (at least two digits are in any value that is found)
     _WORD
     + r"[ \t]{0,4}[ \t:=.\-\"'\n]{1,3}[a-z+/=_.\-]{0,64}[0-9][a-z0-9+/=_.\-]|(?:password|passwort|secret|token|key)\b[^\n\x00:]{0,80}:[ \t]*+\r?$"
+    r"|^[ \t]*+[a-z0-9_.\-]{0,24}(?:pw|passwd|password|passphrase|secret)[ \t]++[^\s\x00]{5,128}[ \t]*+\r?$"
+    r"|\b(?:username|enable|tacacs-server|radius-server|isakmp|neighbor|key-string)\b[^\n\x00]{0,80}\b(?:secret|password|key)[ \t]"
     r"|334 ugfzc3|/[ \t]*+(?:pw|pwd|pass|passwd|password)\b"
 )

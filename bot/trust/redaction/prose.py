@@ -230,6 +230,13 @@ def _secret_in(noun: bytes, core: bytes, tail: bytes, password: bool, least: int
         return None
     if noun.startswith((b"recovery", b"backup", b"community")):
         return (0, len(core), "code") if shapes.is_password_like(core) else None
+    if (
+        noun.startswith(b"key")
+        and b":" in core
+        and b"://" not in core
+        and shapes.is_plain_words(core.partition(b":")[0])
+    ):
+        return None  # the key of a thing in a cache: order:2026-11-23:17
     if _token_like(core, least) or (core.startswith(b"http") and _secret_url(core)):
         return 0, len(core), "token"
     return None
