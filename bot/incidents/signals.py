@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import Any
 
 from bot.store import Row, Store, Transaction
+from bot.store.values import to_text
 from integrations.records import IncidentFields, Signal
+
+REPEATS = "repeats"
+"""Kind of the notices that count deliveries which came again."""
 
 
 async def store_signals(store: Store, workspace_id: str, signals: Sequence[Signal]) -> int:
@@ -14,12 +20,26 @@ async def store_signals(store: Store, workspace_id: str, signals: Sequence[Signa
 
     def work(tx: Transaction) -> int:
         (row,) = tx.query("SELECT coalesce(max(seq), 0) AS n FROM signals WHERE workspace_id = :w", {"w": workspace_id})
-        new = 0
+        new = repeats = 0
         for signal in signals:
-            new += tx.insert("signals", [_signal_row(workspace_id, signal, row["n"] + new + 1)], ignore=True)
+            stored = tx.insert("signals", [_signal_row(workspace_id, signal, row["n"] + new + 1)], ignore=True)
+            new += stored
+            repeats += not stored and signal.source != "poll"  # the poller reads what it has read on purpose
+        if repeats:
+            _count_repeats(tx, workspace_id, signals[0].received_at, repeats)
         return new
 
     return await store.transaction(work)
+
+
+def _count_repeats(tx: Transaction, workspace_id: str, at: datetime, repeats: int) -> None:
+    """Deliveries that came again, by hour, so that the weekly report can say how many were dropped."""
+    hour = at.replace(minute=0, second=0, microsecond=0)
+    name = f"{REPEATS}:{to_text(hour)}"
+    known = tx.query("SELECT detail FROM notices WHERE workspace_id = :w AND id = :i", {"w": workspace_id, "i": name})
+    count = repeats + (int(json.loads(known[0]["detail"])["count"]) if known else 0)
+    row = {"workspace_id": workspace_id, "id": name, "kind": REPEATS, "detail": {"count": count}, "created_at": hour}
+    tx.upsert("notices", [row])
 
 
 def redacted_signal(signal: Signal, redact: Callable[[Any], Any]) -> Signal:

@@ -16,6 +16,7 @@ from bot.experiment.rollout import stratum_of
 from bot.experiment.schedule import starts_at
 from bot.experiment.times import APART, DEFAULT_ORDER, Said, chosen_for, read_told_twice
 from bot.flows.asked import OVERRIDE
+from bot.incidents.signals import REPEATS
 from bot.report.rows import Given, IncidentRow, LabelRow, Material, Running, SpendRow, SuspectRow, TriageRow, VoteRow
 from bot.store import Row, Store
 from bot.store.values import to_text, to_time
@@ -88,6 +89,7 @@ async def read_material(
         ),
         labels=tuple(map(_label, labels)),
         spend=await _spend(store, workspace_id, week) if week else (),
+        odd=await _repeats(store, workspace_id, week) if week else (),
         running=running,
         baseline=tuple(baseline),
         hidden_services=hidden_services,
@@ -106,6 +108,18 @@ async def _said_later(store: Store, workspace_id: str, given: Given) -> dict[str
         told = f"{row['kind']} {row['at'][:16]} was said on {row['recorded_at'][:10]} by {row['source']}"
         found[row["incident_id"]] = "; ".join(filter(None, (found.get(row["incident_id"]), told)))
     return found
+
+
+async def _repeats(store: Store, workspace_id: str, week: tuple[datetime, datetime]) -> tuple[str, ...]:
+    """How many deliveries came more than once in the week, as a line."""
+    rows = await store.query(
+        "SELECT detail FROM notices WHERE workspace_id = :w AND kind = :k AND created_at >= :since"
+        " AND created_at < :until",
+        {"w": workspace_id, "k": REPEATS, "since": to_text(week[0]), "until": to_text(week[1])},
+    )
+    count = sum(int(json.loads(row["detail"])["count"]) for row in rows)
+    many = "1 webhook delivery was" if count == 1 else f"{count} webhook deliveries were"
+    return (f"{many} dropped as repeats of one that was stored.",) if count else ()
 
 
 async def _spend(store: Store, workspace_id: str, week: tuple[datetime, datetime]) -> tuple[SpendRow, ...]:

@@ -15,6 +15,7 @@ from bot.clock import ManualClock
 from bot.experiment.assign import arm_of, seed_digest
 from bot.experiment.live import LiveExperiments
 from bot.experiment.pauses import pause, resume
+from bot.incidents.signals import store_signals
 from bot.report.material import read_material
 from bot.report.weekly import WeeklyReports, ask_again
 from bot.report.weeks import parse_week
@@ -22,7 +23,7 @@ from bot.store.sqlite import SqliteStore
 from bot.trust.audience import Audience, AudienceUnknown
 from integrations.errors import Refused
 from integrations.ports import Posted
-from integrations.records import Readers
+from integrations.records import Readers, Signal
 from tests.unit.test_experiment_live import SEED, hypothesis
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -174,6 +175,21 @@ async def test_several_channels_get_their_own_report_once_each_and_a_new_one_no_
     assert await made.weekly.send_due() == ["2026-W48"]
     posts = await store.query("SELECT target FROM posts WHERE channel = 'C3'")
     assert [row["target"] for row in posts] == ["report:2026-W48:C3"]
+
+
+async def test_webhooks_that_came_twice_are_dropped_and_said(store):
+    made = Bench(store)
+    at = MONDAY + timedelta(days=1)
+    one = Signal(
+        delivery_key="d1", source="pagerduty", kind="unknown", incident_id=None, occurred_at=at, received_at=at,
+        body={}, sha256="",
+    )  # fmt: skip
+    for _ in range(3):
+        await store_signals(store, "W", [one, one.model_copy(update={"delivery_key": "p1", "source": "poll"})])
+    await store_signals(store, "W", [one.model_copy(update={"received_at": at - timedelta(days=7)})])
+    report = await made.weekly.report(parse_week("2026-W47"), "C1")
+    assert "2 webhook deliveries were dropped as repeats of one that was stored." in report.odd
+    assert (await store.query("SELECT count(*) AS n FROM signals"))[0]["n"] == 2
 
 
 async def test_a_report_is_posted_once_more_when_somebody_asks_and_that_is_audited(store):
