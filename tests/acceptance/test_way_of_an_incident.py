@@ -84,7 +84,7 @@ async def test_an_incident_from_its_webhook_to_the_report(
 
 async def _tell_of_a_change(url: str, secret: str, at: datetime) -> Any:
     """The line of the README, as it stands but for the address and the time; without curl, what it sends."""
-    said = (ROOT / "README.md").readtext_of(encoding="utf-8")
+    said = (ROOT / "README.md").read_text(encoding="utf-8")
     line = next(one for one in said.replace("\\\n", " ").splitlines() if one.lstrip().startswith("curl"))
     line = line.replace("http://127.0.0.1:8080", url).replace("2026-11-24T14:01:12Z", at.isoformat())
     if shutil.which("curl") is None:
