@@ -62,8 +62,8 @@ load: $(VENV)/.made ## a storm of webhooks against a started bot, its model slow
 	@$(BIN)/python -m tests.load.run $(if $(SECONDS),--seconds $(SECONDS)) $(if $(RATE),--rate $(RATE))
 
 .PHONY: evals
-evals: $(VENV)/.made ## golden cases of every prompt against the configured model, else a scripted endpoint; JSON=1 prints JSON
-	@$(BIN)/python -m bot eval prompts $(if $(JSON),--json)
+evals: $(VENV)/.made ## golden cases of every prompt against the configured model, else a scripted endpoint; prints JSON
+	@$(BIN)/python -m bot eval prompts --json
 
 .PHONY: worlds
 worlds: $(VENV)/.made ## who sees what in 500 workspaces at random, from the source to every outlet (two minutes)

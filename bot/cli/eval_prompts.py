@@ -52,15 +52,15 @@ def command(only: str | None, scripted: bool, all_pins: bool, batch_hours: float
     if only is not None and only not in PLAYERS:
         raise SitrepError(f"no cases of a prompt {only!r}; there are {', '.join(PLAYERS)}")
     measured = asyncio.run(measure(load(), only=only, scripted=scripted, all_pins=all_pins, batch_hours=batch_hours))
-    if not as_json:
-        for row in measured.sizing:
-            click.echo(
-                f"{row['use']:10} {row['pin']:32} {row['passed']}/{row['cases']} cases  ${row['usd']:.4f}"
-                + ("  the smallest that passes" if row["smallest"] else "")
-            )
-        for row in measured.cases:
-            if row["problems"]:
-                click.echo(f"  {row['pin']}  {row['case']}: {'; '.join(row['problems'])}")
+    for row in measured.sizing:
+        verdict = "  the smallest that passes" if row["smallest"] else ""
+        click.echo(
+            f"{row['use']:10} {row['pin']:32} {row['passed']}/{row['cases']} cases  ${row['usd']:.4f}{verdict}",
+            err=as_json,
+        )
+    for row in measured.cases:
+        if row["problems"]:
+            click.echo(f"  {row['pin']}  {row['case']}: {'; '.join(row['problems'])}", err=as_json)
     report([*measured.sizing, *measured.cases], measured.totals(), measured.bars(), as_json=as_json)
 
 
@@ -177,7 +177,7 @@ async def _pin(asked: _Asked, listed: list[Case], measured: Measured) -> dict[st
 
 async def _played(asked: _Asked, listed: list[Case]) -> list[Played]:
     """One after the other through the gateway; through a batch door all at once."""
-    from bot.evals.golden import Asking, Scripted, play
+    from bot.evals.golden import Asking, Paid, Scripted, play
     from bot.model.batches import BatchDesk
     from bot.model.gateway import Gateway
     from bot.store.values import ulid
@@ -191,7 +191,7 @@ async def _played(asked: _Asked, listed: list[Case]) -> list[Played]:
             asked.store, asked.clock, asked.pin, asked.endpoint, ceilings=ceilings, limits=limits,
             redact=lambda text: text,
         )  # fmt: skip
-        tasks = [asyncio.create_task(play(case, Asking(desk, run))) for case in listed]
+        tasks = [asyncio.create_task(play(case, Asking(Paid(desk, settings.file.workspace), run))) for case in listed]
         await asyncio.sleep(0)  # now each case is composed and waits at the desk, or is over without a question
         await desk.send(asked.batch_hours * 3600)
         return await asyncio.gather(*tasks)
@@ -202,6 +202,7 @@ async def _played(asked: _Asked, listed: list[Case]) -> list[Played]:
             asked.store, asked.clock, {"batch": (asked.pin,)}, {asked.pin.name: endpoint},
             ceilings=ceilings, limits=limits, redact=lambda text: text,
         )  # fmt: skip
-        found.append(await play(case, Asking(gateway, run, deadline_seconds=settings.file.timeouts.model_seconds)))
+        paid = Paid(gateway, settings.file.workspace)
+        found.append(await play(case, Asking(paid, run, deadline_seconds=settings.file.timeouts.model_seconds)))
         await gateway.aclose()
     return found

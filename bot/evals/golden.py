@@ -22,7 +22,7 @@ from bot.triage.check import Guards, check, check_answer
 from bot.triage.compose import Composed, compose
 from bot.triage.infer import infer
 from bot.triage.second_opinion import opinion, question
-from bot.types import Claim, Ranked, Reason, Rejected, Released, Summary, Suspect, Usage
+from bot.types import Claim, ModelOutcome, Ranked, Reason, Rejected, Released, Summary, Suspect, Usage
 from integrations.ports import Completion, PromptRequest
 from integrations.records import EVERYONE, Evidence, Incident, Readers
 from prompts import Prompt
@@ -129,10 +129,28 @@ def given(data: Mapping[str, Any]) -> Ranked:
 
 
 @dataclass(frozen=True, slots=True)
+class Paid:
+    """`Asks` for a workspace: its ceilings hold, and no incident's, since there is none."""
+
+    asks: Asks
+    workspace_id: str
+
+    async def complete(self, call: ModelCall, deadline_seconds: float) -> Reply:
+        return await self.asks.complete(
+            replace(call, workspace_id=self.workspace_id, incident_id=None), deadline_seconds
+        )
+
+    async def conclude(
+        self, workspace_id: str, use: Use, usage: Usage, outcome: ModelOutcome, reason: str = ""
+    ) -> None:
+        await self.asks.conclude(self.workspace_id, use, usage, outcome, reason)
+
+
+@dataclass(frozen=True, slots=True)
 class Asking:
     """How cases are asked: by whom they are paid, and with which priority."""
 
-    gateway: Asks
+    gateway: Paid
     run: str
     use: Use = "batch"
     priority: Priority = "batch"

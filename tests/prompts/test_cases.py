@@ -24,7 +24,7 @@ async def test_case(case: golden.Case, tmp_path: Path) -> None:
     store = SqliteStore.open(tmp_path / "sitrep.db")
     pin = pins.read(prompts.models_text()).choose("triage")
     gateway = Gateway(store, ManualClock(AT), {"batch": (pin,)}, {pin.name: endpoint}, redact=lambda text: text)
-    played = await golden.play(case, golden.Asking(gateway, "run"))
+    played = await golden.play(case, golden.Asking(golden.Paid(gateway, "T1"), "run"))
     await gateway.aclose()
     (recorded,) = await store.query("SELECT outcome, reason, use FROM calls")
     await store.close()
@@ -66,7 +66,7 @@ async def test_a_case_that_ends_otherwise_is_told(change: dict[str, object], tmp
     pin = pins.read(prompts.models_text()).choose("triage")
     endpoint = golden.Scripted(case.answer)
     gateway = Gateway(store, ManualClock(AT), {"batch": (pin,)}, {pin.name: endpoint}, redact=lambda text: text)
-    played = await golden.play(wrong, golden.Asking(gateway, "run"))
+    played = await golden.play(wrong, golden.Asking(golden.Paid(gateway, "T1"), "run"))
     await gateway.aclose()
     await store.close()
     assert len(golden.problems(wrong, played, scripted=True)) == 1

@@ -28,7 +28,7 @@ def run(monkeypatch: Any, tmp_path: Path, *arguments: str, **environment: str) -
         monkeypatch.setenv(name, value)
     done = CliRunner().invoke(command, [*arguments, "--json"])
     assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
-    return done.exit_code, json.loads(done.output)
+    return done.exit_code, json.loads(done.stdout)
 
 
 def test_without_a_model_the_answers_of_the_cases_are_played(monkeypatch, tmp_path):
@@ -80,11 +80,14 @@ def test_a_model_that_does_not_pass_is_told_and_paid_from_the_budget_of_batch(mo
     async def spent() -> list[Any]:
         store = SqliteStore.open(tmp_path / "sitrep.db")
         try:
-            return await store.query("SELECT use, count(*) AS n FROM spend GROUP BY use")
+            scopes = await store.query("SELECT DISTINCT scope FROM spend_totals WHERE scope LIKE 'incident:%'")
+            assert scopes == [], "no incident's ceiling is touched"
+            query = "SELECT workspace_id, use, count(*) AS n FROM spend GROUP BY workspace_id, use"
+            return await store.query(query)
         finally:
             await store.close()
 
-    assert asyncio.run(spent()) == [{"use": "batch", "n": len(cases("triage"))}]
+    assert asyncio.run(spent()) == [{"workspace_id": "default", "use": "batch", "n": len(cases("triage"))}]
 
 
 def test_the_cheapest_model_that_passes_is_the_smallest_and_dearer_ones_are_not_asked(monkeypatch, tmp_path, endpoint):
