@@ -16,6 +16,7 @@ from bot.flows.entitled import Entitled
 from bot.flows.grouping import Grouping
 from bot.flows.home import Home
 from bot.flows.labels import Label, Labels
+from bot.flows.pages import Pages
 from bot.flows.reading import Reading
 from bot.model.spend import Ceilings
 from bot.report.personal import PersonalReports
@@ -47,6 +48,16 @@ class Source:
         return "N1"
 
 
+class Files:
+    """Takes files for one person."""
+
+    def __init__(self) -> None:
+        self.sent: list[str] = []
+
+    async def send_privately(self, user_id: str, name: str, title: str, said: str, content: bytes) -> None:
+        self.sent.append(f"{user_id} {name} {title} {said} {content.decode()}")
+
+
 @dataclass
 class Doors:
     """One role each, as `bot.listeners.desk.Desks` has them; `marks`: of the change, and of any item."""
@@ -60,6 +71,8 @@ class Doors:
     drafts: Drafts
     home: Home
     reports: PersonalReports
+    pages: Pages
+    files: Files
     source: Source
     asked: ScriptedModel
     change: str = ""
@@ -97,13 +110,15 @@ async def doors_of(stage: Stage) -> Doors:
         change_readers=lambda service: stage.world.alert_readers,
         experiments=LiveExperiments(store, "w", clock, (), {}),
     )  # fmt: skip
+    files = Files()
     rows = await store.query("SELECT mark, kind FROM evidence ORDER BY mark")
     change = next((str(row["mark"]) for row in rows if row["kind"] == "change"), "")
     return Doors(
         stage, desk, Labels(entitled), reading, Grouping(entitled, admins, lambda: None), asking,
         Drafts(entitled, stage.directory, stage.outbox.say, stage._channel_id),
         Home(entitled, desk, Ceilings(), lambda at: False),
-        PersonalReports(weekly, stage.directory, channel, clock, ZoneInfo("UTC")), source, asked, change,
+        PersonalReports(weekly, stage.directory, channel, clock, ZoneInfo("UTC")),
+        Pages(entitled, files), files, source, asked, change,
         str(rows[0]["mark"]) if rows else "",
     )  # fmt: skip
 
@@ -112,6 +127,11 @@ async def _asked(doors: Doors) -> Any:
     """The answer, and what the model was shown for it."""
     answer = await doors.asking.ask(WHO, INCIDENT, "what changed at checkout?", "r-ask")
     return answer, [request.system + request.user for request in doors.asked.requests]
+
+
+async def _paged(doors: Doors) -> Any:
+    await doors.pages.send_page(WHO, INCIDENT)
+    return doors.files.sent
 
 
 async def _published(doors: Doors) -> Any:
@@ -135,6 +155,7 @@ SHOWN: dict[tuple[str, str], Call] = {
     ("grouping", "merged"): lambda d: d.grouping.merged(WHO, INCIDENT),
     ("asking", "ask"): _asked,
     ("drafts", "draft"): lambda d: d.drafts.draft(WHO, INCIDENT),
+    ("pages", "send_page"): _paged,
     ("home", "home"): lambda d: d.home.home(WHO),
 }
 """Outlets that show what an incident holds: a word of it to who may read it, none to nobody."""

@@ -113,6 +113,7 @@ async def test_with_nobody_in_place_of_the_decision_no_outlet_shows_a_word(
             shown = str(refused)
         assert "canary" not in shown, outlet
     assert "canary" not in str(doors.asked.requests)
+    assert doors.files.sent == []
 
 
 async def test_with_nobody_in_place_of_the_decision_nothing_is_done(
@@ -179,6 +180,8 @@ SHELL = {
     "report": "figures and names of services for who may read the database; in Slack veiled for the reader",
     "experiment": "figures; an export of incidents is for who may read the database",
     "serve": "its outlets are the ones above",
+    "web": "the same",
+    "worker": "the same",
     "redact": "what comes in goes out, redacted",
 } | dict.fromkeys(("init", "services", "eval", "alerts", "privacy", "mcp", "check", "doctor"), "shows no incident")
 
