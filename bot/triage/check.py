@@ -152,25 +152,32 @@ class _Grounds:
     """What claims may say, read once for the claims that cite the same items."""
 
     def __init__(self) -> None:
-        self._known: dict[tuple[str, ...], tuple[Ground, Said]] = {}
+        self._known: dict[tuple[str, ...], Ground] = {}
+        self._said: Said | None = None
 
-    def of(self, items: list[Item]) -> tuple[Ground, Said]:
+    def all_of(self, composed: Composed) -> Said:
+        """Every item that was supplied, cited or not: a sentence of plain words needs no citation of its own."""
+        if self._said is None:
+            self._said = Said("\n".join(item.text for item in composed.items))
+        return self._said
+
+    def of(self, items: list[Item]) -> Ground:
         key = tuple(item.position for item in items)
         if key not in self._known:
             told = [Supplied(f"{item.text}\n{item.observed_at}", item.kind == "runbook") for item in items]
-            self._known[key] = Ground(told), Said("\n".join(item.text for item in items))
+            self._known[key] = Ground(told)
         return self._known[key]
 
 
 def _claim(section: Section, draft: _Draft, composed: Composed, guards: Guards, grounds: _Grounds) -> Claim | None:
     items = _cited(draft, composed)
     text = one_spaced(draft.text).strip()
-    ground, said = grounds.of(items)
+    ground = grounds.of(items)
     _form(text, ground, composed, guards)
     if why := ungrounded(text, ground):
         raise _Failed(why)
     _english(text)
-    _not_repeated(text, items, guards)
+    _not_repeated(text, composed.items, guards)
     _blame(section, text, items, composed)
     if forms.advises_rollout(text, advice=section == "next"):
         raise _Failed("it advised to roll out a change")
@@ -179,7 +186,7 @@ def _claim(section: Section, draft: _Draft, composed: Composed, guards: Guards, 
     if why := forms.foreign_command(text, ground.runbooks):
         raise _Failed(why)
     told = forms.without_commands(text)
-    if said.copied_by(told, command=told != text):
+    if grounds.all_of(composed).copied_by(told, command=told != text):
         return None
     return Claim(text=text, evidence=tuple(dict.fromkeys(item.mark for item in items)))
 
@@ -225,7 +232,7 @@ def _english(text: str) -> None:
         raise _Failed("it was not plain English about operations")
 
 
-def _not_repeated(text: str, items: list[Item], guards: Guards) -> None:
+def _not_repeated(text: str, items: Sequence[Item], guards: Guards) -> None:
     """What sounds like orders to a machine is not passed on, be it the claim or a piece copied from a marked item."""
     if guards.suspicious(text):
         raise _Failed("it repeated text that sounds like orders to a machine")

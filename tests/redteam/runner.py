@@ -136,7 +136,7 @@ def spread(attacks: Sequence[Attack], number: int) -> list[Attack]:
 def without_each(attacks: Sequence[Attack], *, number: int = 20) -> dict[str, int]:
     """For every guard how many of so many attacks have an effect without it, each in one field."""
     some = rotated(spread(attacks, number))
-    return {name: sum(bool(case.effects) for case in run_chunk(some, name)) for name in NAMES}
+    return {name: sum(bool(run_chunk([one], name, stop_at_first=True)[0].effects) for one in some) for name in NAMES}
 
 
 def effects_of(cases: Iterable[Case]) -> int:
