@@ -9,6 +9,7 @@ from __future__ import annotations
 import pathlib
 import shlex
 import signal
+import threading
 
 from demo.slack import SlackThread
 from demo.systems import Systems
@@ -28,6 +29,9 @@ def environment(systems: Systems, slack: SlackThread) -> dict[str, str]:
 
 
 def main() -> None:
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
     with Systems() as systems, SlackThread() as slack:
         systems.webhook_to(None)
         systems.trigger()
@@ -37,7 +41,7 @@ def main() -> None:
         print(f"Slack's page: {slack.url}   the incident: {told['INCIDENT']}   variables: {FILE} (. ./{FILE})")
         print("Ctrl-C ends it.", flush=True)
         try:
-            signal.sigwait({signal.SIGINT, signal.SIGTERM})
+            stop.wait()
         finally:
             FILE.unlink(missing_ok=True)
 
