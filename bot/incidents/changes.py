@@ -75,7 +75,7 @@ class StoredChanges:
             counts[service] = counts.get(service, 0) + 1
             if counts[service] <= KEPT:  # only these are parsed: there may be thousands of others
                 change = ChangeEvent.model_validate_json(row["record"])
-                readers, model = self._access(change.source).of(service)
+                readers, model = self._access(change.source).of_item(service, change.id)
                 found.append(change.model_copy(update={"service": service, "readers": readers, "model": model}))
         deployed = {(one.source, one.service, one.commit) for one in found if one.commit and not one.inferred}
         found = [one for one in found if not (one.inferred and (one.source, one.service, one.commit) in deployed)]
