@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import signal
 import socket
@@ -415,6 +416,10 @@ async def serve(settings: Settings, *, checkpoint: Checkpoint | None = None) -> 
     async with AsyncExitStack() as stack:
         listening = stack.enter_context(_listen(settings))
         app = await build(settings, stack, checkpoint=checkpoint)
+        # What was made so far stays until the end. Without this a full collection walks all of it, half a second in
+        # which no delivery is answered.
+        gc.collect()
+        gc.freeze()
         server = server_of(app.web, host=settings.secrets.bind, port=settings.secrets.port)
         tasks: dict[str, asyncio.Future[object]] = {
             name: asyncio.ensure_future(loop()) for name, loop in app.loops.items()
