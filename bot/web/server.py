@@ -85,7 +85,7 @@ def server_of(app: Any, *, host: str, port: int, head_seconds: float = HEAD_SECO
     return Server(
         uvicorn.Config(
             app, host=host, port=port, log_level="warning", access_log=False, timeout_keep_alive=KEEP_ALIVE_SECONDS,
-            lifespan="off", proxy_headers=False, log_config=None, http=protocol, ws="none", h11_max_incomplete_event_size=HEAD_BYTES,
-            limit_concurrency=at_once, server_header=False,
+            lifespan="off", log_config=None, http=protocol, ws="none", h11_max_incomplete_event_size=HEAD_BYTES,
+            limit_concurrency=at_once, server_header=False, proxy_headers=False,
         )
     )  # fmt: skip
