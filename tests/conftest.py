@@ -7,6 +7,11 @@ import pathlib
 from collections.abc import Callable
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("fixed", derandomize=True, deadline=None)
+settings.register_profile("long", derandomize=False, deadline=None)
+settings.load_profile(os.environ.get("SITREP_TEST_PROFILE", "fixed"))  # "long" looks for what the fixed seeds miss
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 

@@ -73,7 +73,7 @@ def menu(lines: Sequence[IncidentLine], words_given: str, request_id: str, sayin
     options = [
         {"text": plain_text(f"SEV{line.severity} {name_of(line)} {line.title}", 75), "value": line.id}
         for line in lines[:MAX_OPTIONS]
-        if 0 < len(line.id) <= 150
+        if 0 < units(line.id) <= 150
     ]
     asked = saying or (f"{mrkdwn_code(words_given, 60)} may be several." if words_given else "")
     if not options:

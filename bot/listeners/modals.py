@@ -13,7 +13,7 @@ from typing import Any
 from bot.cards import words
 from bot.cards.actions import ActionValue
 from bot.listeners.desk import CAUSES, Label, LabelChoices
-from bot.trust.neutralise import plain_text
+from bot.trust.neutralise import plain_text, units
 
 Block = dict[str, Any]
 LABEL, NOTE, ASK, DRAFT = "sitrep.form.label", "sitrep.form.note", "sitrep.form.ask", "sitrep.form.draft"
@@ -85,7 +85,7 @@ def label_form(choices: LabelChoices, about: ActionValue, channel: str) -> Block
     }
     suspects = list(by_mark.values())
     chosen = next((one for one in suspects if clicked is not None and one["value"] == clicked.mark), none)
-    services = [_option(name, name) for name in choices.services if len(name) <= 150]
+    services = [_option(name, name) for name in choices.services if units(name) <= 150]
     blocks = [_select("cause", "What was the cause?", causes, causes[0] if clicked is not None else None)]
     blocks.append(_select("suspect", "Which suspect was right?", [*suspects[:98], none], chosen))
     if services:
