@@ -26,6 +26,7 @@ from integrations.records import Incident
 
 AUDIENCE_SECONDS = 5.0
 MAX_DRAFT = 2900
+_HALF = re.compile(r"(?:&[a-z]{0,4}|<[^<>]*)$")
 _MARK = re.compile(r"\be[1-9]\d{0,5}\b")
 Published = Literal["published", "narrower", "nowhere"]
 """`narrower`: somebody reads the channel who may read less than the draft was made of; `nowhere`: it has no channel."""
@@ -202,9 +203,17 @@ def _blocks(state: CardState, text: str, role: str) -> list[dict[str, Any]]:
             used = ""
         used = f"{used}\n{drawn}" if used else drawn
     sections = [one for one in [*sections, used] if one.strip()][:20]
-    made: list[dict[str, Any]] = [{"type": "section", "text": mrkdwn_object(one[:MAX_TEXT])} for one in sections]
+    made: list[dict[str, Any]] = [{"type": "section", "text": mrkdwn_object(_fitting(one))} for one in sections]
     note = f"Drafted from the evidence, edited and published by {role}. Times are UTC."
     return [header, *made, {"type": "context", "elements": [mrkdwn_object(mrkdwn(note, 300))]}]
+
+
+def _fitting(markup: str) -> str:
+    """At most MAX_TEXT of Slack's units; what was escaped or linked is not cut in two."""
+    if units(markup) <= MAX_TEXT:
+        return markup
+    cut = markup.encode("utf-16-le", "replace")[: 2 * (MAX_TEXT - 1)].decode("utf-16-le", "ignore")
+    return _HALF.sub("", cut) + "…"
 
 
 def _linked(line: str, state: CardState, policy: LinkPolicy) -> str:
