@@ -14,13 +14,13 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Unpack
 
-from integrations.asked import Allowed, Asked
-from integrations.asking import Access, Part, merged, plain, within
+from integrations.asked import Allowed, Asked, AskedOptions
+from integrations.asking import Part, merged, plain, within
 from integrations.changes.asked import compare_page, is_sha
 from integrations.errors import IntegrationError, Malformed
-from integrations.http import Egress, parse_json
+from integrations.http import parse_json
 from integrations.reading import mapping, moment, objects, strings, text
 from integrations.records import ChangeEvent, Findings, Question, ServiceNames
 
@@ -64,22 +64,8 @@ class ArgoCD(Asked):
 
     kind = "argocd"
 
-    def __init__(
-        self,
-        *,
-        url: str,
-        egress: Egress,
-        access: Access,
-        paths: Sequence[str] = (),
-        name: str | None = None,
-        deadline_seconds: float = 3.0,
-        token: str | None = None,
-        link_url: str | None = None,
-    ) -> None:
-        super().__init__(
-            url=url, egress=egress, access=access, name=name, deadline_seconds=deadline_seconds, token=token,
-            link_url=link_url,
-        )  # fmt: skip
+    def __init__(self, *, paths: Sequence[str] = (), **common: Unpack[AskedOptions]) -> None:
+        super().__init__(**common)
         self._allowed = Allowed(self.name, "paths", paths)
 
     async def fetch(self, question: Question) -> Findings:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
 from itertools import pairwise
-from typing import Any, TypeVar
+from typing import Any, Required, TypedDict, TypeVar
 
 from integrations.asking import Access, Names, Part, ask_parts, patience
 from integrations.http import Api, Egress, client
@@ -18,6 +18,18 @@ from integrations.records import Batch, Findings, LogRecord, ModelUse, Question,
 
 T = TypeVar("T")
 Record = TypeVar("Record", Span, LogRecord)
+
+
+class AskedOptions(TypedDict, total=False):
+    """What every source of this kind is made with, as `Asked` takes it."""
+
+    url: Required[str]
+    egress: Required[Egress]
+    access: Required[Access]
+    name: str | None
+    deadline_seconds: float
+    token: str | None
+    link_url: str | None
 
 
 class Asked(ABC):

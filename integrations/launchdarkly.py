@@ -11,16 +11,16 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Unpack
 
 from integrations.alerts.doors import HexHmac
-from integrations.asked import Asked
-from integrations.asking import Access, Part
+from integrations.asked import Asked, AskedOptions
+from integrations.asking import Part
 from integrations.changes.asked import FLAG, flag_service, since
 from integrations.changes.door import ChangeDoor
 from integrations.changes.shape import change
 from integrations.errors import Malformed, NotASignal
-from integrations.http import Egress, parse_json
+from integrations.http import parse_json
 from integrations.reading import mapping, moment, objects, strings, text, web_address
 from integrations.records import ChangeEvent, Findings, Question
 
@@ -57,26 +57,12 @@ class LaunchDarkly(Asked):
 
     kind = NAME
 
-    def __init__(
-        self,
-        *,
-        url: str,
-        egress: Egress,
-        access: Access,
-        paths: Sequence[str] = (),
-        name: str | None = None,
-        deadline_seconds: float = 3.0,
-        token: str | None = None,
-        link_url: str | None = None,
-    ) -> None:
+    def __init__(self, *, paths: Sequence[str] = (), **common: Unpack[AskedOptions]) -> None:
         """Raises ValueError for a path that is not `project/environment`."""
         wrong = [one for one in paths if not _SCOPE.fullmatch(one)]
         if wrong:
             raise ValueError(f"allow.paths: {wrong[0]!r} is not project/environment, such as default/production")
-        super().__init__(
-            url=url, egress=egress, access=access, name=name, deadline_seconds=deadline_seconds, token=token,
-            link_url=link_url,
-        )  # fmt: skip
+        super().__init__(**common)
         self._scopes = tuple(paths[:SCOPES]) or ("*/*",)
 
     def authorization(self, token: str) -> dict[str, str]:

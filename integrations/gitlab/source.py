@@ -10,15 +10,15 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Unpack
 from urllib.parse import quote
 
-from integrations.asked import Allowed, Asked
-from integrations.asking import Access, Part, within
+from integrations.asked import Allowed, Asked, AskedOptions
+from integrations.asking import Part, within
 from integrations.changes.asked import is_sha, iso
 from integrations.changes.diff import excerpt
 from integrations.errors import IntegrationError, Malformed
-from integrations.http import Egress, parse_json
+from integrations.http import parse_json
 from integrations.reading import mapping, moment, objects, text, web_address, whole
 from integrations.records import ChangeEvent, Findings, Question
 
@@ -63,22 +63,8 @@ class GitLab(Asked):
 
     kind = "gitlab"
 
-    def __init__(
-        self,
-        *,
-        url: str,
-        egress: Egress,
-        access: Access,
-        repositories: Sequence[str] = (),
-        name: str | None = None,
-        deadline_seconds: float = 3.0,
-        token: str | None = None,
-        link_url: str | None = None,
-    ) -> None:
-        super().__init__(
-            url=url, egress=egress, access=access, name=name, deadline_seconds=deadline_seconds, token=token,
-            link_url=link_url,
-        )  # fmt: skip
+    def __init__(self, *, repositories: Sequence[str] = (), **common: Unpack[AskedOptions]) -> None:
+        super().__init__(**common)
         self._allowed = Allowed(self.name, "repositories", repositories)
 
     def authorization(self, token: str) -> dict[str, str]:

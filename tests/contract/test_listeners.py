@@ -1004,7 +1004,7 @@ async def test_messages_and_new_channels_are_told_to_the_ear_before_they_are_ack
         ({"text": "", "attachments": [{"title": "[FIRING] x"}]}, ("declare", "U0PRIYA", "[FIRING] x"), "Declared"),
         ({"text": "P8K2Q1: checkout is down"}, ("triage", "P8K2Q1", "U0PRIYA"), "Looking at"),
         ({"text": "see (P9Z7X3)."}, ("triage", "P9Z7X3", "U0PRIYA"), "Looking at"),
-        ({"text": "see PXXXXX1."}, ("declare", "U0PRIYA", "see PXXXXX1."), "Declared"),
+        ({"text": "see PNOTHERE1."}, ("declare", "U0PRIYA", "see PNOTHERE1."), "Declared"),
         ({"blocks": "x"}, ("declare", "U0PRIYA", ""), "Say what is wrong"),
         ("no message", ("declare", "U0PRIYA", ""), "Say what is wrong"),
     ],
