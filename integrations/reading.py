@@ -17,7 +17,7 @@ LATEST = datetime(2100, 1, 1, tzinfo=UTC)
 
 _UNSTORABLE = re.compile("[\ud800-\udfff\x00]")
 _ISO = re.compile(
-    r"(\d{4})[-/](\d\d)[-/](\d\d)[T ](\d\d:\d\d(?::\d\d)?)(?:[.,](\d{1,9})\d{0,9})?"
+    r"(\d{4})[-/.](\d\d)[-/.](\d\d)[T ](\d\d:\d\d(?::\d\d)?)(?:[.,](\d{1,9})\d{0,9})?"
     r" ?(Z|UTC|GMT|[+-]\d\d[:.]?\d\d|[+-]\d\d)?(?: UTC| GMT)?",
     re.IGNORECASE,
 )

@@ -7,24 +7,26 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from integrations.alerts.alertmanager import AlertmanagerParser, GrafanaParser
+from integrations.alerts.alertmanager import AlertmanagerParser
 from integrations.alerts.cloudwatch import CloudWatchParser
+from integrations.alerts.datadog import DatadogParser
 from integrations.alerts.generic import GenericParser, Hints
+from integrations.alerts.grafana import GrafanaParser
+from integrations.alerts.opsgenie import OpsgenieParser
+from integrations.alerts.pagerduty import PagerDutyParser
 from integrations.alerts.products import (
     AXIOM,
     NETBOX,
     SIGNALFX,
     WAZUH,
+    CdEventsParser,
     CheckmkParser,
     CoralogixParser,
-    DatadogParser,
     GcpMonitoringParser,
     LibreNmsParser,
-    OpsgenieParser,
-    PagerDutyParser,
-    SentryParser,
     ThousandEyesParser,
 )
+from integrations.alerts.sentry import SentryParser
 from integrations.ports import AlertParser
 from integrations.reading import mapping
 from integrations.records import Alert
@@ -36,6 +38,7 @@ _CLOUDWATCH = CloudWatchParser()
 PARSERS: Mapping[str, AlertParser] = {
     "alertmanager": AlertmanagerParser(),
     "axiom": AXIOM,
+    "cdevents": CdEventsParser(),
     "checkmk": CheckmkParser(),
     "cloudwatch": _CLOUDWATCH,
     "cloudwatch_sns": _CLOUDWATCH,

@@ -28,9 +28,16 @@ class AlertmanagerParser:
         self.name = name
 
     def parse(self, payload: Any, received_at: datetime) -> list[Alert]:
-        alerts = [self._alert(one, around, received_at) for one, around in _each(payload)]
+        """One that says nothing does not cost the others. Raises NotASignal where there is none."""
+        alerts = []
+        nameless = ""
+        for one, around in _each(payload):
+            try:
+                alerts.append(self._alert(one, around, received_at))
+            except NotASignal as why:
+                nameless = str(why)
         if not alerts:
-            raise NotASignal("no alerts in it (an alert has labels; a webhook has them under `alerts`)")
+            raise NotASignal(nameless or "no alerts in it (an alert has labels; a webhook has them under `alerts`)")
         return alerts
 
     def _alert(self, one: Mapping[str, Any], around: Mapping[str, Any], received_at: datetime) -> Alert:
@@ -45,6 +52,7 @@ class AlertmanagerParser:
             or labels.get("alertname")
             or text(one.get("name"), 500)
             or next((said for key in ("message", "description") if (said := shape.meant(notes.get(key), 500))), "")
+            or _of_group(one, around)
         )
         if not title:
             raise NotASignal("an alert without alertname, summary or any other text is no alert")
@@ -126,60 +134,14 @@ def _no_data_rule(labels: Mapping[str, str]) -> str:
     return ""
 
 
+def _of_group(one: Mapping[str, Any], around: Mapping[str, Any]) -> str:
+    """What the webhook calls the group of an alert that has no label and no annotation; "" without a fingerprint."""
+    if not text(one.get("fingerprint"), 200):
+        return ""
+    titles = (shape.without_state(text(around.get("title"), 500)), around.get("receiver"))
+    return next((said for title in titles if (said := shape.meant(title, 500))), "")
+
+
 def _link(one: Mapping[str, Any], notes: Mapping[str, str], around: Mapping[str, Any]) -> str | None:
     keys = ("generatorURL", "panelURL", "dashboardURL", "url", "link")
     return next((found for key in keys if (found := web_address(one.get(key)))), None)
-
-
-class GrafanaParser:
-    """Grafana's unified alerting (Alertmanager's shape), its legacy webhook, and a rule as its API exports it."""
-
-    name = "grafana"
-
-    def __init__(self) -> None:
-        self._unified = AlertmanagerParser(self.name)
-
-    def parse(self, payload: Any, received_at: datetime) -> list[Alert]:
-        if isinstance(payload, list):
-            return [alert for one in payload for alert in self.parse(one, received_at)]
-        body = mapping(payload)
-        if "ruleId" in body or "evalMatches" in body:
-            return [self._legacy(body, received_at)]
-        if isinstance(body.get("alerts"), list):
-            return self._unified.parse(body, received_at)
-        if "title" in body and ("condition" in body or "ruleGroup" in body):
-            return [self._rule(body, received_at)]
-        return self._unified.parse(body, received_at)
-
-    def _legacy(self, body: Mapping[str, Any], received_at: datetime) -> Alert:
-        labels = shape.labels_of(body.get("tags"))
-        for match in objects(body.get("evalMatches"), 100):
-            labels = shape.labels_of(labels, match.get("tags"))
-        return shape.alert(
-            title=text(body.get("ruleName"), 500) or shape.without_state(text(body.get("title"), 500)),
-            status=shape.status_of(body.get("state")) or shape.state_in_title(text(body.get("title"), 500)) or "firing",
-            severity=labels.get("severity") or labels.get("priority"),
-            started_at=None,
-            received_at=received_at,
-            payload=body,
-            service=shape.service_in(labels),
-            link=web_address(body.get("ruleUrl")),
-            dedupe_key=f"rule:{text(body.get('orgId'), 20)}:{text(body.get('ruleId'), 40)}" if "ruleId" in body else "",
-            labels=labels,
-            consumed=("tags", "ruleName"),
-        )
-
-    def _rule(self, body: Mapping[str, Any], received_at: datetime) -> Alert:
-        labels = shape.labels_of(body.get("labels"))
-        return shape.alert(
-            title=text(body.get("title"), 500),
-            status=shape.status_of(body.get("state")) or "firing",
-            severity=labels.get("severity"),
-            started_at=None,
-            received_at=received_at,
-            payload=body,
-            service=shape.meant(body.get("service"), 200) or shape.service_in(labels),
-            dedupe_key=text(body.get("uid"), 100),
-            labels=labels,
-            consumed=("title", "labels"),
-        )

@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import Any
 
 from integrations.alerts import shape
+from integrations.alerts.elsewhere import plain, refuse_what_is_something_else
 from integrations.errors import NotASignal
 from integrations.reading import mapping, moment, objects, text, web_address
 from integrations.records import Alert
@@ -37,7 +38,7 @@ STATUS = (
     "status", "alertstatus", "state", "alertstate", "currentstate", "newstate", "newstatevalue", "statevalue",
     "statusextended", "overallstate", "problemstate", "incidentstate", "eventstate", "alerttransition", "transition",
     "alertaction", "eventaction", "monitorcondition", "action", "notificationtype", "messagetype", "eventtype",
-    "event", "type", "kind", "trigger",
+    "event", "type", "kind", "trigger", "triggertype", "newstatus", "alerttype",
 )  # fmt: skip
 STARTED = (
     "startsat", "startedat", "startat", "starttime", "starttimestamp", "datestartzoned", "datestart", "start",
@@ -45,6 +46,7 @@ STARTED = (
     "activeat", "activesince", "detectedat", "occurredat", "occurrencetime", "eventtime", "alerttime", "begin", "since",
     "createdat", "created", "createdtime", "creationtime", "timestamp", "time", "datetime", "longdatetime",
     "shortdatetime", "date", "clock", "eventtimestamp", "lastseen", "lastupdated", "updatedat", "statechangetime",
+    "triggertimestart", "now",
 )  # fmt: skip
 TITLE_ENDS = ("title", "name", "summary", "subject", "desc", "description", "message", "msg", "output", "text")
 SEVERITY_ENDS = ("severity", "priority", "urgency", "criticality", "level")
@@ -62,8 +64,8 @@ _OTHER_TIMES = re.compile("^(end|resolv|clos|recover|clear|ack|updat|expir|last|
 ENDED = ("endsat", "endedat", "endtime", "resolvedat", "resolvedtime", "closedat", "recoveredat", "clearedat")
 IDENTITY = (
     "fingerprint", "dedupkey", "dedupekey", "deduplicationkey", "aggregationkey", "incidentkey", "alertkey", "alias",
-    "alertuniqueidentifier", "problemid", "incidentid", "alertid", "monitorid", "ruleid", "uuid", "uid", "guid", "key",
-    "id", "eventid", "number",
+    "alertuniqueidentifier", "problemid", "incidentid", "alertid", "monitorid", "checkid", "ruleid", "uuid", "uid",
+    "guid", "key", "id", "eventid", "number",
 )  # fmt: skip
 LINK = (
     "generatorurl", "alerturl", "incidenturl", "problemurl", "eventurl", "htmlurl", "weburl", "permalink", "url",
@@ -76,6 +78,9 @@ LABELS = (
     "labels", "tags", "eventtags", "alerttags", "commonlabels", "fields", "dimensions", "attributes", "details",
     "customdetails", "metadata",
 )  # fmt: skip
+INSIDE = frozenset({"data", "issue", "incident", "alert", "event", "problem", "payload", "detail", "notification"})
+"""Objects that are the alert, or hold it."""
+LABELS_DEEPEST = 3
 LISTS = (
     "alerts", "events", "incidents", "problems", "notifications", "alarms", "items", "results", "records", "data",
     "evalmatches",
@@ -92,7 +97,7 @@ _NOT_THE_ALERT = frozenset(
 )  # fmt: skip
 """Objects beside the alert: a name inside them is not the alert's."""
 _STATE_KEYS_THAT_ARE_OFTEN_NOT = frozenset(
-    {"type", "kind", "event", "eventtype", "action", "trigger", "notificationtype"}
+    {"type", "kind", "event", "eventtype", "action", "trigger", "notificationtype", "alerttype", "triggertype"}
 )
 
 
@@ -155,7 +160,7 @@ def each(payload: Any) -> list[Mapping[str, Any]]:
     if not isinstance(payload, Mapping) or not payload:
         raise NotASignal(f"{_what(payload)} is no alert")
     for key, value in payload.items():
-        if _plain(key) in LISTS and isinstance(value, list):
+        if plain(key) in LISTS and isinstance(value, list):
             items = [item for item in objects(value, ALERTS) if _alert_like(item)]
             if items:
                 around = {k: v for k, v in payload.items() if k != key and not isinstance(v, list)}
@@ -165,7 +170,7 @@ def each(payload: Any) -> list[Mapping[str, Any]]:
 
 def recognise(payload: Mapping[str, Any], received_at: datetime, hints: Hints = NO_HINTS) -> Alert:
     """One object as an alert. Raises NotASignal with the reason when it is none."""
-    _refuse_what_is_something_else(payload)
+    refuse_what_is_something_else(payload)
     found = list(_walk(payload))
     labels = _labels(payload, hints)
     title = _title(found, payload, hints)
@@ -194,16 +199,6 @@ def recognise(payload: Mapping[str, Any], received_at: datetime, hints: Hints = 
         labels=labels,
         consumed=[key for key in payload if payload[key] == title],
     )
-
-
-def _refuse_what_is_something_else(payload: Mapping[str, Any]) -> None:
-    keys = {_plain(key) for key in payload}
-    if {"model", "snapshots"} <= keys or {"prechange", "postchange"} & keys:
-        raise NotASignal("a change of an object in an inventory is no alert")
-    if {"before", "after", "repository"} <= keys or {"pusher", "commits"} <= keys:
-        raise NotASignal("a push to a repository is a change, no alert")
-    if "resulttype" in keys or {"resulttype"} & {_plain(k) for k in mapping(payload.get("data"))}:
-        raise NotASignal("an answer to a metric query is no alert")
 
 
 # --- finding fields -----------------------------------------------------------------------------------------------
@@ -246,14 +241,10 @@ def _walk(payload: Mapping[str, Any]) -> Iterator[Found]:
                     return
                 name = text(key, 200)
                 if isinstance(inner, Mapping | list):
-                    below.append(((*path, name), inner, beside or _plain(name) in _NOT_THE_ALERT))
+                    below.append(((*path, name), inner, beside or plain(name) in _NOT_THE_ALERT))
                 elif isinstance(value, Mapping):
-                    yield Found(_plain(name), (*path, name), inner, beside)
+                    yield Found(plain(name), (*path, name), inner, beside)
         level = below
-
-
-def _plain(key: Any) -> str:
-    return re.sub(r"[\W_]+", "", text(key, 200).lower())
 
 
 def _candidates(
@@ -316,7 +307,12 @@ def _severity(
             value = f"P{value}"
         if shape.is_severity(value):
             return value, True
-        fallback = fallback or (value if not one.beside else None)
+        if (
+            not one.beside
+            and shape.status_of(_state_word(one)) is None
+            and not (one.key == "alerttype" and value.isdigit())
+        ):
+            fallback = fallback or value
     for one in _candidates(found, STATUS, STATUS_ENDS):  # some senders put it there: "status": "critical"
         if not one.beside and shape.is_severity(one.value) and shape.severity_of(one.value) != "info":
             return one.value, True
@@ -375,7 +371,7 @@ def _service(found: Sequence[Found], labels: Mapping[str, str], payload: Mapping
     if said:
         return said
     for key in payload:
-        if _plain(key) in ("service", "application", "app", "component"):
+        if plain(key) in ("service", "application", "app", "component"):
             inner = mapping(payload[key])
             for name in ("name", "summary", "display_name", "displayName", "id"):
                 if shape.meant(inner.get(name), 200):
@@ -387,17 +383,27 @@ def _service(found: Sequence[Found], labels: Mapping[str, str], payload: Mapping
 
 
 def _labels(payload: Mapping[str, Any], hints: Hints) -> dict[str, str]:
+    """Of the object itself, else of the alert inside it (`data.issue.labels`)."""
     values = [at_path(payload, path) for path in hints.labels]
-    for name in LABELS:
-        values += [
-            value for key, value in payload.items() if _plain(key) == name and isinstance(value, Mapping | list | str)
-        ]
-    return {key: value for key, value in shape.labels_of(*values).items() if shape.meant(value)}
+    level: list[Mapping[str, Any]] = [payload]
+    for _ in range(LABELS_DEEPEST):
+        for name in LABELS:
+            values += [
+                value
+                for one in level
+                for key, value in one.items()
+                if plain(key) == name and isinstance(value, Mapping | list | str)
+            ]
+        found = {key: value for key, value in shape.labels_of(*values).items() if shape.meant(value)}
+        if found:
+            return found
+        level = [mapping(value) for one in level for key, value in one.items() if plain(key) in INSIDE]
+    return {}
 
 
 def _alert_like(item: Mapping[str, Any]) -> bool:
     """Whether an object in a list has a title of its own, or the labels of an alert."""
-    keys = {_plain(key) for key in item}
+    keys = {plain(key) for key in item}
     titled = keys & {*TITLE[: TITLE.index("name") + 1], "message", "msg"}
     return bool(titled and keys & {*SEVERITY, *STATUS, *STARTED, *IDENTITY}) or bool({"labels", "annotations"} & keys)
 

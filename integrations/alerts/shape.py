@@ -30,15 +30,16 @@ _FIRING = (
     "activated problem down critical unhealthy failing failed failure error warn warning nodata created create "
     "unresolved reopened reopen anomalous breached breaching violated violation start started starting pending "
     "insufficientdata unreachable degraded unknown outage in_alarm inalarm raised detected on bad unacknowledged "
-    "escalated renotify alertnotificationtrigger"
+    "escalated renotify retriggered rewarn renodata majoroutage partialoutage degradedperformance "
+    "alertnotificationtrigger"
 )
 _ACKNOWLEDGED = (
     "acknowledged acknowledge acknowledgement ack acked acknowledging ignored muted snoozed silenced suppressed "
-    "archived investigating inprogress assigned"
+    "archived investigating inprogress assigned paused undermaintenance maintenance"
 )
 _RESOLVED = (
     "resolved resolve resolving ok okay recovered recover recovery recovering closed close clear cleared normal up "
-    "healthy inactive success successful passed passing end ended ending fixed done completed autoresolved "
+    "healthy inactive success successful passed passing end ended ending fixed done completed autoresolved operational "
     "manuallyresolved stopped expired deleted delete off good backtonormal green alertnotificationclear"
 )
 _STATUS: dict[str, Status] = {
@@ -55,7 +56,7 @@ _PLACEHOLDER = re.compile(
     r"\$[A-Z][A-Z0-9_]*|\*insert .*\*|\{\{.*\}\}|<[^<>]*>|\$\{.*\}|%[a-z_]+%|n/?a|none|null|undefined|-+"
 )
 _STATE_PREFIX = re.compile(
-    r"^\s*(?:\[\s*([\w -]{2,24}?)(?:[:!][^\]]*)?\]"
+    r"^\s*(?:\[\s*([\w -]{2,24}?)(?:[:!][^\]]*| on \{[^\]]*)?\s*\]"
     r"|(triggered|recovered|resolved|firing|problem|ok|closed|alert)\s*:)\s*",
     re.IGNORECASE,
 )
@@ -136,8 +137,10 @@ def _pairs(one: Any) -> list[tuple[Any, Any]]:
     if isinstance(one, list) and len(one) == 2:
         return [(one[0], one[1])]
     if isinstance(one, Mapping):
-        key = next((one[name] for name in ("key", "name", "Name", "Key") if name in one), None)
+        key = next((one[name] for name in ("key", "name", "Name", "Key", "tag") if name in one), None)
         value = next((one[name] for name in ("value", "Value") if name in one), None)
+        if isinstance(value, Mapping):  # OTLP's: {"key": …, "value": {"stringValue": …}}
+            value = next((inner for kind, inner in value.items() if str(kind).endswith("Value")), None)
         return [(key, value)] if key is not None and value is not None else []
     return []
 
