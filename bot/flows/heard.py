@@ -33,6 +33,10 @@ class Ear(Protocol):
 
     async def message(self, event: Mapping[str, Any]) -> bool: ...
 
+    async def missed(self, events: Sequence[Mapping[str, Any]]) -> int:
+        """Messages that may have been heard already, oldest first; returns how many were news."""
+        ...
+
     async def channel_created(self, event: Mapping[str, Any]) -> bool: ...
 
 
@@ -66,15 +70,46 @@ class Heard:
 
     async def message(self, event: Mapping[str, Any]) -> bool:
         """A bot's message in an alert channel, as it was written or edited; answers in threads are not read."""
+        signal = await self._signal(event)
+        return signal is not None and await self._intake([signal]) > 0
+
+    async def missed(self, events: Sequence[Mapping[str, Any]]) -> int:
+        """What began is not told where its end was heard already: it would stay open for ever."""
+        signals = [one for event in events if (one := await self._signal(event)) is not None]
+        known = await self._known([one.delivery_key for one in signals])
+        over: set[str] = set()
+        news = []
+        for signal in reversed(signals):
+            alert = signal.body["alert"]
+            if signal.delivery_key in known:
+                over |= {alert["dedupe_key"]} if alert["status"] == "resolved" else set()
+            elif alert["status"] == "resolved" or alert["dedupe_key"] not in over:
+                news.append(signal)
+        return await self._intake(news[::-1]) if news else 0
+
+    async def _known(self, keys: Sequence[str]) -> set[str]:
+        """Those that are stored."""
+        found: set[str] = set()
+        for start in range(0, len(keys), 200):
+            part = {f"k{at}": key for at, key in enumerate(keys[start : start + 200])}
+            rows = await self._book.store.query(
+                "SELECT delivery_key FROM signals WHERE workspace_id = :w AND delivery_key IN"  # noqa: S608 - names of parameters
+                f" ({', '.join(':' + name for name in part)})",
+                {"w": self._book.workspace_id, **part},
+            )
+            found |= {row["delivery_key"] for row in rows}
+        return found
+
+    async def _signal(self, event: Mapping[str, Any]) -> Signal | None:
         channel = event.get("channel")
         message = mapping(event.get("message")) if event.get("subtype") == "message_changed" else event
         if not isinstance(channel, str) or channel not in await self._watched():
-            return False
+            return None
         if message.get("thread_ts") not in (None, message.get("ts")):
-            return False
+            return None
         alert = self._read(message, channel)
         if alert is None:
-            return False
+            return None
         clean = Alert.model_validate(self._redact(alert.model_dump(mode="json")))
         if self._own_channel:
             clean = clean.model_copy(update={"extra": {**clean.extra, "own_channel": channel}})
@@ -82,12 +117,11 @@ class Heard:
         body = json.dumps(clean.model_dump(mode="json"), sort_keys=True)
         digest = hashlib.sha256(body.encode()).hexdigest()
         occurred = clean.started_at if clean.status == "firing" else now
-        signal = Signal(
+        return Signal(
             delivery_key=f"slack:{channel}:{message.get('ts')}:{digest[:16]}", source=f"slack:{channel}", kind="alert",
             incident_id=None, occurred_at=min(occurred, now), received_at=now,
             body={"alert": clean.model_dump(mode="json")}, sha256=digest,
         )  # fmt: skip
-        return await self._intake([signal]) > 0
 
     async def channel_created(self, event: Mapping[str, Any]) -> bool:
         """A channel that was made for an incident: it becomes the incident's own."""

@@ -57,7 +57,7 @@ from bot.web.app import create_app
 from bot.web.server import server_of
 from bot.wiring.changes import flag_watch, stored_changes
 from bot.wiring.desks import Behind, desks_of
-from bot.wiring.hearing import ear_of
+from bot.wiring.hearing import ear_of, missed_of
 from bot.wiring.models import approved_models, build_gateway, build_summarise, models_of
 from bot.wiring.outside import (
     NO_BOT_TOKEN,
@@ -340,9 +340,10 @@ async def build(settings: Settings, stack: AsyncExitStack, *, checkpoint: Checkp
         store, file.workspace, clock, slack.web.token_works, engine.forget_all, purge=file.slack.on_uninstall == "purge"
     )
     await uninstalled.refuse_start()
+    ear = ear_of(settings, slack, book, clock, channels, redactor, intake)
     routes, slack_loops = slack_door(
         settings, slack, egress, desks, readers, outbox, clock, redactor, uninstalled.heard, stack,
-        ear_of(settings, slack, book, clock, channels, redactor, intake),
+        ear, missed_of(settings, slack, book, clock, channels, ear),
     )  # fmt: skip
     web = create_app(
         doors=doors_of(settings, egress, stack),

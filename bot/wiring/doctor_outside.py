@@ -31,7 +31,7 @@ SCOPES = {
     "im:history": "a question in the conversation with the app",
     "channels:read": "who may read a public channel",
     "groups:read": "who may read a private channel",
-    "channels:history": "find a post again whose answer was lost",
+    "channels:history": "find a post again whose answer was lost; alerts in `alert_channels`",
     "groups:history": "the same in private channels",
     "users:read": "who is a full member, a guest, a partner",
     "users:read.email": "match people with [groups] and PagerDuty",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from bot.clock import Clock
 from bot.flows.heard import Ear, Heard
+from bot.flows.missed import Missed
 from bot.incidents.book import Book
 from bot.settings import Settings
 from bot.trust.redaction import Redactor
@@ -15,6 +16,7 @@ from bot.trust.redaction.values import redact_value
 from integrations.records import Alert, Signal
 from integrations.slack import ChannelNames
 from integrations.slack.alerts import alert_of, is_from_bot
+from integrations.slack.messages import written_since
 
 if TYPE_CHECKING:
     from bot.wiring.outside import SlackParts
@@ -44,4 +46,21 @@ def ear_of(
     return Heard(
         book, clock, watched=watched, read=read, redact=partial(redact_value, redactor), intake=intake,
         own_channel=source is None or source.readers is None, pattern=named.incident_channels, join=channels.join,
+    )  # fmt: skip
+
+
+def missed_of(
+    settings: Settings, slack: SlackParts, book: Book, clock: Clock, channels: ChannelNames, ear: Ear | None
+) -> Missed | None:
+    """Reads alert channels where an event did not come; None where none is watched."""
+    named = settings.file.slack.alert_channels
+    if ear is None or not named:
+        return None
+
+    async def watched() -> list[str]:
+        return [await channels.channel_id(name) for name in named]
+
+    return Missed(
+        book.store, book.workspace_id, clock, watched=watched, history=partial(written_since, slack.web),
+        hear=ear.missed, every_seconds=settings.file.timeouts.reconcile_seconds,
     )  # fmt: skip

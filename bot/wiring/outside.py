@@ -19,6 +19,7 @@ from bot.clock import Clock
 from bot.errors import ConfigurationError
 from bot.flows.audience import AudienceEvents
 from bot.flows.heard import Ear
+from bot.flows.missed import Missed
 from bot.listeners.app import Listeners
 from bot.listeners.desk import Desks
 from bot.listeners.http import slack_route
@@ -188,7 +189,7 @@ async def slack_of(settings: Settings, egress: Egress, stack: AsyncExitStack) ->
 def slack_door(
     settings: Settings, slack: SlackParts, egress: Egress, desks: Desks, readers: AudienceEvents, outbox: Outbox,
     clock: Clock, redactor: Redactor, gone: Callable[[str], Awaitable[None]], stack: AsyncExitStack,
-    ear: Ear | None = None,
+    ear: Ear | None = None, missed: Missed | None = None,
 ) -> tuple[list[Route], dict[str, Callable[[], Awaitable[None]]]]:  # fmt: skip
     """Commands, buttons and events: a loop for Socket Mode, or a route for signed HTTP."""
     replies = SlackReplies(slack.web, slack.session, settings.secrets.slack_api_url)
@@ -197,18 +198,27 @@ def slack_door(
     )
     stack.push_async_callback(listeners.close)
     bolt = listeners.bolt(slack.client)
+    loops: dict[str, Callable[[], Awaitable[None]]] = {}
+    if missed is not None:
+        loops["alert channels"] = missed.run
+
+    async def reconnected() -> None:
+        if missed is not None:
+            missed.wake()
+        await readers.reconnected()
+
     token = settings.secrets.slack_app_token
     if settings.file.slack.mode == "socket":
         if token is None:
             log.warning("SLACK_APP_TOKEN is not set: posts work, commands and buttons do not")
-            return [], {}
+            return [], loops
         socket = SocketMode(
-            bolt, token.get_secret_value(), lambda: aiohttp_session(egress, "slack socket", 30.0), readers.reconnected
+            bolt, token.get_secret_value(), lambda: aiohttp_session(egress, "slack socket", 30.0), reconnected
         )
-        return [], {"socket": socket.run, "requests": listeners.run}
+        return [], {"socket": socket.run, "requests": listeners.run, **loops}
     secrets_ = [secret.get_secret_value() for secret in settings.secrets.slack_signing_secrets]
-    route = slack_route(bolt, partial(verify_signature, secrets_), clock, readers.reconnected)
-    return [route], {"requests": listeners.run}
+    route = slack_route(bolt, partial(verify_signature, secrets_), clock, reconnected)
+    return [route], {"requests": listeners.run, **loops}
 
 
 def traces_of(settings: Settings, clock: Clock, egress: Egress, stack: AsyncExitStack) -> Traces | None:
