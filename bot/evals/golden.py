@@ -15,12 +15,16 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import prompts
+from bot.guardrails import diff as diffs
+from bot.guardrails.risk import highest, reasons
 from bot.model.admission import Priority
 from bot.model.call import Answer, Asks, ModelCall, Reply
 from bot.model.pins import Pin, Use
 from bot.triage.check import Guards, check, check_answer
 from bot.triage.compose import Composed, compose
 from bot.triage.infer import infer
+from bot.triage.review import Question, asked, verdict
+from bot.triage.review import question as review_question
 from bot.triage.second_opinion import opinion, question
 from bot.types import Claim, ModelOutcome, Ranked, Reason, Rejected, Released, Summary, Suspect, Usage
 from integrations.ports import Completion, PromptRequest
@@ -63,9 +67,12 @@ class Played:
 
     outcome: str
     reason: str
-    composed: Composed
+    composed: Composed | Question
     usage: Usage | None = None
     cited: Mapping[str, list[list[str]]] | None = None
+    risk: str | None = None
+    """Of a change under review: that of the rules and of the findings together."""
+    findings: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -210,6 +217,32 @@ async def _validate(case: Case, asking: Asking) -> Played:
     return played
 
 
+async def _review(case: Case, asking: Asking) -> Played:
+    """A change: what the rules say, and what is added by a model."""
+    stated = case.data["given"]
+    read = diffs.read(stated["diff"].lstrip("\n"))
+
+    def orders(text: str) -> bool:
+        return any(one in text for one in stated.get("suspicious", ()))
+
+    rules = reasons(read, secret=lambda text: False, orders=orders)
+    made = review_question(
+        read, rules, case.prompt, fence=FENCE, snapshot="5f1c", token_budget=stated.get("token_budget", 24_000),
+        redact=asking.redact, orders=orders,
+    )  # fmt: skip
+    call = asked(
+        made, workspace_id="golden", workflow_id=f"eval:{asking.run}", step=case.id, team=None, use=asking.use,
+        priority=asking.priority,
+    )  # fmt: skip
+    reply = await asking.gateway.complete(call, asking.deadline_seconds)
+    told = verdict(reply, made)
+    risk = highest(one.risk for one in (*rules, *told.findings))
+    found = tuple(f"{one.path}:{one.line} {one.kind} {one.risk}" for one in told.findings)
+    played = Played(told.outcome, told.reason, made, reply.usage, risk=risk, findings=found)
+    await _conclude(asking, reply, played)
+    return played
+
+
 def _shown(composed: Composed, call: ModelCall) -> Composed:
     """The composed items with the texts that were really sent."""
     return replace(composed, system=call.system, user=call.user)
@@ -222,9 +255,9 @@ async def _conclude(asking: Asking, reply: Reply, played: Played) -> None:
 
 
 Player = Callable[[Case, Asking], Awaitable[Played]]
-PLAYERS: Mapping[str, Player] = {"triage": _cited, "ask": _cited, "validate": _validate}
+PLAYERS: Mapping[str, Player] = {"triage": _cited, "ask": _cited, "validate": _validate, "review": _review}
 """How the cases of a prompt are played; a prompt without a player has tests of its own."""
-USES: Mapping[str, Use] = {"triage": "triage", "ask": "ask", "validate": "validate"}
+USES: Mapping[str, Use] = {"triage": "triage", "ask": "ask", "validate": "validate", "review": "review"}
 
 
 async def play(case: Case, asking: Asking) -> Played:
@@ -246,13 +279,15 @@ def problems(case: Case, played: Played, *, scripted: bool) -> list[str]:
     found += [f"the prompt lacks {text!r}" for text in expect.get("prompt_has", ()) if text not in composed.user]
     sent = composed.system + composed.user
     found += [f"the prompt has {text!r}" for text in expect.get("prompt_lacks", ()) if text in sent]
-    suspects = [position for position, _ in composed.suspects]
-    for name, value in (("positions", composed.positions), ("suspects", suspects)):
+    told: dict[str, Any] = {"positions": composed.positions}
+    if isinstance(composed, Composed):
+        told |= {"suspects": [position for position, _ in composed.suspects]}
+        told |= {"left_out": [list(one) for one in composed.left_out]}
+    else:
+        told |= {"left_out": composed.left_out, "risk": played.risk, "findings": list(played.findings)}
+    for name, value in told.items():
         if expect.get(name, value) != value:
-            found.append(f"{name} are {value!r}, not {expect[name]!r}")
-    left_out = [list(one) for one in composed.left_out]
-    if expect.get("left_out", left_out) != left_out:
-        found.append(f"left out {left_out!r}, not {expect['left_out']!r}")
+            found.append(f"{name.replace('_', ' ')}: {value!r}, not {expect[name]!r}")
     for section, marks in expect.get("marks", {}).items():
         if (cited := (played.cited or {}).get(section)) != marks:
             found.append(f"{section} cites {cited!r}, not {marks!r}")
@@ -263,6 +298,9 @@ def _live_problems(case: Case, played: Played) -> list[str]:
     """A real model: failures never pass; a good case must be released, a verdict must be the right one."""
     if played.outcome in BROKEN:
         return [f"ended {played.outcome} ({played.reason})"]
+    if case.prompt.name == "review":
+        ended = played.outcome == "released" and played.risk in case.data["wants"]
+        return [] if ended else [f"ended {played.outcome} with the risk {played.risk}, not {case.data['wants']}"]
     if case.prompt.name == "validate":
         wanted = {"pass": "released", "reject": "rejected"}.get(case.data.get("wants", ""), played.outcome)
     else:

@@ -17,6 +17,8 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+import prompts
+from bot.flows.review import PROMPT, Prepared, prepare
 from bot.triage.permit import Permitted
 from bot.triage.rank import rank
 from bot.triage.redact import redact
@@ -74,6 +76,12 @@ def redact_value(value: Any) -> Any:
     """Runs in the worker: a parsed body without its secrets."""
     assert _redactor is not None
     return values.redact_value(_redactor, value)
+
+
+def prepare_review(text: str, fence: str, snapshot: str, token_budget: int) -> Prepared:
+    """Runs in the worker: a change under review, read, judged by rules and redacted."""
+    assert _redactor is not None
+    return prepare(text, _redactor, prompts.load(*PROMPT), fence, snapshot, token_budget)
 
 
 def _ready() -> bool:

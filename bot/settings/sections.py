@@ -257,6 +257,7 @@ class BudgetSection(Section):
     usd_per_month: float = Field(default=300, ge=0)
     usd_per_month_by_use: dict[ModelUse, Annotated[float, Field(ge=0)]] = Field(default_factory=dict)
     tokens_per_triage: int = Field(default=6000, ge=256)
+    tokens_per_review: int = Field(default=24_000, ge=4_000)
 
 
 class BreakerSection(Section):

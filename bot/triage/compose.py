@@ -114,7 +114,7 @@ def compose(
             left_out.append((evidence.mark, "suspicious"))
         else:
             candidates.append((evidence, _block(evidence, said.get(evidence.mark, ()), fence)))
-    asked = {} if question is None else {"question": _unfenced(plain(question)[:MAX_QUESTION].strip(), fence)}
+    asked = {} if question is None else {"question": unfenced(plain(question)[:MAX_QUESTION].strip(), fence)}
     room = min(token_budget, context_tokens) - prompt.max_output_tokens - fixed_tokens(prompt, len(candidates))
     room -= sum(estimate_text(text) for text in asked.values())
     chosen: list[tuple[Evidence, str]] = []
@@ -236,7 +236,7 @@ def _block(evidence: Evidence, rank_says: Iterable[str], fence: str) -> str:
     body = text if text.startswith(title) else f"{title}\n{text}" if text else title
     parts = [_cut(body, limit)]
     parts += [_cut(sentence, 300) for sentence in map(plain, rank_says) if sentence not in body]
-    return _unfenced("\n".join(parts), fence)
+    return unfenced("\n".join(parts), fence)
 
 
 def _cut(text: str, limit: int) -> str:
@@ -248,7 +248,7 @@ def _cut(text: str, limit: int) -> str:
     return (text[:at] if at > 0 else "").rstrip() + CUT
 
 
-def _unfenced(text: str, fence: str) -> str:
+def unfenced(text: str, fence: str) -> str:
     """Nothing in the data looks like a fence: not the mark, not the brackets (full-width and mathematical ones too)."""
     text = re.sub("[<＜〈⟨❮«]{2,}", lambda run: "‹" * len(run[0]), text)
     text = re.sub("[>＞〉⟩❯»]{2,}", lambda run: "›" * len(run[0]), text)

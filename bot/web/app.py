@@ -96,7 +96,7 @@ def create_app(
         return PlainTextResponse(metrics(), media_type="text/plain; version=0.0.4")
 
     async def incident(request: Request) -> Response:
-        name = _token_name(request, tokens)
+        name = token_name(request, tokens)
         if not tokens or incident_view is None:
             return JSONResponse({"error": "not found"}, status_code=404)
         if name is None:
@@ -206,7 +206,8 @@ def _refuse(door: SignalDoor, status: int, wants: str) -> Response:
     return JSONResponse({"error": f"{door.path}: {wants}"}, status_code=status)
 
 
-def _token_name(request: Request, tokens: Sequence[tuple[str, str]]) -> str | None:
+def token_name(request: Request, tokens: Sequence[tuple[str, str]]) -> str | None:
+    """Whose bearer token a request carries; None for nobody's."""
     scheme, _, given = request.headers.get("authorization", "").partition(" ")
     found = None
     for name, token in tokens:  # every token is compared, so that time tells nothing

@@ -36,7 +36,7 @@ from bot.flows.summarise import Pausable
 from bot.flows.triage import Parts, Timeouts, TriageFlow
 from bot.flows.uninstalled import Uninstalled
 from bot.flows.views import IncidentView, Views
-from bot.flows.warm import WarmWorker
+from bot.flows.warm import WarmWorker, prepare_review
 from bot.flows.warm import redact_value as warm_redact_value
 from bot.incidents import topology
 from bot.incidents.book import Book
@@ -54,6 +54,7 @@ from bot.trust.directory import DirectoryCache
 from bot.trust.redaction import Redactor
 from bot.trust.redaction.values import redact_value
 from bot.web.app import create_app
+from bot.web.reviews import review_route
 from bot.web.server import server_of
 from bot.wiring.changes import flag_watch, stored_changes
 from bot.wiring.desks import Behind, desks_of
@@ -70,6 +71,7 @@ from bot.wiring.outside import (
     traces_of,
 )
 from bot.wiring.own_channel import own_channel_of
+from bot.wiring.reviewing import reviewing_of
 from bot.wiring.sources import pagerduty_of, sources_of, stored_alerts, truncated_of
 from bot.wiring.values import (
     access_of,
@@ -345,6 +347,8 @@ async def build(settings: Settings, stack: AsyncExitStack, *, checkpoint: Checkp
         settings, slack, egress, desks, readers, outbox, clock, redactor, uninstalled.heard, stack,
         ear, missed_of(settings, slack, book, clock, channels, ear),
     )  # fmt: skip
+    tokens = [(name, token.get_secret_value()) for name, token in settings.secrets.api_tokens]
+    review = reviewing_of(settings, gateway, book, clock, keys[0], partial(reader.run, prepare_review))
     web = create_app(
         doors=doors_of(settings, egress, stack),
         intake=intake,
@@ -353,9 +357,9 @@ async def build(settings: Settings, stack: AsyncExitStack, *, checkpoint: Checkp
         clock=clock,
         ready=partial(_not_ready, outbox),
         metrics=install_metrics(),
-        tokens=[(name, token.get_secret_value()) for name, token in settings.secrets.api_tokens],
+        tokens=tokens,
         incident_view=IncidentView(views, {n: frozenset(t.groups) for n, t in file.tokens.items()}).view,
-        extra_routes=routes,
+        extra_routes=[*routes, review_route(review, tokens)],
     )
     app = App(
         settings, clock, store, book, engine, outbox, drainer, directory, parts, refresh, readers, uninstalled, web, {}

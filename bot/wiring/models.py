@@ -132,10 +132,12 @@ async def build_gateway(
     stack: AsyncExitStack,
     *,
     may_stand_in: Callable[[Pin], bool] = lambda pin: True,
+    recover: bool = True,
 ) -> Gateway:
     """The gateway with an endpoint per pin; what an earlier process left reserved is settled in full.
 
-    `may_stand_in` says of a pin beyond the first of its chain whether it may be asked now.
+    `may_stand_in` says of a pin beyond the first of its chain whether it may be asked now. `recover` is false for a
+    command, beside which the bot may be running: what is open may be its.
     """
     chosen = models_of(settings)
     gateway = Gateway(
@@ -147,7 +149,8 @@ async def build_gateway(
         cached=Cache(clock, settings.file.model.cache_seconds),
     )  # fmt: skip
     stack.push_async_callback(gateway.aclose)
-    await gateway.recover(settings.file.workspace, frozenset())  # before the engine starts: no workflow of ours lives
+    if recover:  # before the engine starts: no workflow of ours lives
+        await gateway.recover(settings.file.workspace, frozenset())
     return gateway
 
 

@@ -183,6 +183,7 @@ SHELL = {
     "web": "the same",
     "worker": "the same",
     "redact": "what comes in goes out, redacted",
+    "review": "says of a diff that comes in what our own rules call it; shows no text",
 } | dict.fromkeys(("init", "services", "eval", "alerts", "privacy", "mcp", "check", "doctor"), "shows no incident")
 
 
