@@ -245,3 +245,60 @@ class FakeScreens:
     def _may_fail(self) -> None:
         if self.failing:
             raise self.failing.pop(0)
+
+
+@dataclass
+class FakeChannelMaker:
+    """A `ChannelMaker` with a memory. `taken` are names of somebody else's channels; `refusing_people` cannot be
+    invited; `failing` are raised one a call before any effect, `lost_answers` calls take effect and lose their answer.
+    """
+
+    taken: frozenset[str] = frozenset()
+    refusing_people: frozenset[str] = frozenset()
+    failing: list[IntegrationError] = field(default_factory=list)
+    lost_answers: int = 0
+    made: dict[str, str] = field(default_factory=dict)
+    """Name to id."""
+    private: dict[str, bool] = field(default_factory=dict)
+    topics: dict[str, tuple[str, str]] = field(default_factory=dict)
+    inside: dict[str, frozenset[str]] = field(default_factory=dict)
+    invitations: list[tuple[str, ...]] = field(default_factory=list)
+    addresses: dict[str, str] = field(default_factory=dict)
+    """E-mail address to the person's id."""
+
+    async def make(self, name: str, *, private: bool) -> str:
+        self._begin()
+        if name in self.taken:
+            raise Refused("slack", "conversations.create: name_taken", code="name_taken")
+        if name not in self.made:
+            channel_id = f"C0MADE{len(self.made) + 1}"
+            self.made[name], self.private[channel_id], self.inside[channel_id] = channel_id, private, frozenset()
+        self._end()
+        return self.made[name]
+
+    async def describe(self, channel_id: str, topic: str, purpose: str) -> None:
+        self._begin()
+        self.topics[channel_id] = (topic, purpose)
+        self._end()
+
+    async def person_of(self, email: str) -> str | None:
+        self._begin()
+        return self.addresses.get(email)
+
+    async def invite(self, channel_id: str, people: Sequence[str]) -> frozenset[str]:
+        self._begin()
+        missing = [one for one in people if one not in self.inside[channel_id]]
+        if missing:
+            self.invitations.append(tuple(missing))
+        self.inside[channel_id] |= frozenset(missing) - self.refusing_people
+        self._end()
+        return self.inside[channel_id] & frozenset(people)
+
+    def _begin(self) -> None:
+        if self.failing:
+            raise self.failing.pop(0)
+
+    def _end(self) -> None:
+        if self.lost_answers:
+            self.lost_answers -= 1
+            raise Unavailable("slack", "no answer in 10 s", answer_lost=True)

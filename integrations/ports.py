@@ -192,6 +192,26 @@ class Poster(Protocol):
         ...
 
 
+class ChannelMaker(Protocol):
+    """Makes a channel for an incident. Each method may be called twice; each raises Unavailable, Denied, Malformed, or
+    Refused with the system's own word as `code`."""
+
+    async def make(self, name: str, *, private: bool) -> str:
+        """The id of a new channel of that name, or of the one that this app made under it before. Refused with
+        `name_taken` where somebody else's has it."""
+        ...
+
+    async def describe(self, channel_id: str, topic: str, purpose: str) -> None: ...
+
+    async def person_of(self, email: str) -> str | None:
+        """Who is active here under this confirmed address."""
+        ...
+
+    async def invite(self, channel_id: str, people: Sequence[str]) -> frozenset[str]:
+        """Who of these is in the channel afterwards."""
+        ...
+
+
 class FileSender(Protocol):
     """Gives one person a file."""
 

@@ -25,6 +25,7 @@ from typing import Any, Literal
 from bot import telemetry
 from bot.cards import words
 from bot.cards.forms import FormMemory
+from bot.cards.moving import holder, mark_of, placed
 from bot.cards.notes import NoteBook, NoteWriter
 from bot.cards.render import PARTS, Form, RenderedPart, parts_of, render
 from bot.cards.state import CardState
@@ -175,6 +176,9 @@ class Outbox:
     ) -> None:  # fmt: skip
         now = self._clock.now()
         row = self._row(tx, target, part)
+        channel, number, elsewhere = placed(row if part == "card" else self._row(tx, target, "card"), channel)
+        if elsewhere:
+            permitted_at = _NEVER_PERMITTED  # made for the readers of the channel that the card has left
         if row is not None and row["permitted_at"] and to_time(row["permitted_at"]) > permitted_at:
             permitted_at = _NEVER_PERMITTED  # made for earlier readers than the state it replaces: permit it again
         values: dict[str, Any] = {"version": version, "state": state, "permitted_at": permitted_at, "updated_at": now}
@@ -182,7 +186,7 @@ class Outbox:
         values["next_attempt_at"] = due if row is None or row["status"] != "failed" else now
         if row is None:
             values |= {
-                "kind": kind, "channel": channel, "mark": f"sitrep:{self._workspace_id}:{target}:{part}",
+                "kind": kind, "channel": channel, "mark": mark_of(self._workspace_id, target, part, number),
                 "not_before_at": not_before_at, "created_at": now, "status": "wanted",
             }  # fmt: skip
         elif row["status"] != "sending":
@@ -400,7 +404,8 @@ class Outbox:
         now = self._clock.now()
 
         def work(tx: Transaction) -> None:
-            current = self._row(tx, row["target"], row["part"])
+            target, part = holder(tx, row)  # the card may have moved while this was on its way
+            current = self._row(tx, target, part)
             newer = current is not None and int(current["version"]) > int(row["version"])
             values: dict[str, Any] = {
                 "ts": posted.ts,
@@ -415,7 +420,7 @@ class Outbox:
             }
             if row["first_sent_at"] is None:
                 values["first_sent_at"] = now
-            tx.upsert("posts", [self._key(row["target"], row["part"]) | values])
+            tx.upsert("posts", [self._key(target, part) | values])
 
         await self._store.transaction(work)
         self._checkpoint("outbox.recorded")
@@ -478,7 +483,7 @@ class Outbox:
             content = json.loads(row["state"])
             blocks = content["simpler"] if row["last_error"] == SIMPLER else content["blocks"]
             blocks = [_text_block(content["text"])] if minimal else blocks
-            part, thread_ts = RenderedPart(content["text"], blocks), None
+            part, thread_ts = RenderedPart(content["text"], blocks), content.get("thread_ts")
         else:
             card = row if row["part"] == "card" else await self._card_row(row["target"])
             if card is None or (row["part"] != "card" and card["ts"] is None):
@@ -525,7 +530,7 @@ class Outbox:
         return {"next_attempt_at": self._clock.now() + timedelta(seconds=seconds)}
 
     async def _set(self, row: Row, values: Mapping[str, Any]) -> None:
-        await self._store.upsert("posts", [self._key(row["target"], row["part"]) | dict(values)])
+        await self._store.transaction(lambda tx: tx.upsert("posts", [self._key(*holder(tx, row)) | dict(values)]))
 
     async def _card_row(self, target: str) -> Row | None:
         return await self._store.transaction(lambda tx: self._row(tx, target, "card"))

@@ -128,6 +128,7 @@ LIKE_ORDERS = "reads like orders to a machine"
 """Said of an item that the injection marker marked; it is shown as a fact all the same."""
 NARROWED = "Narrowed: somebody who can read this channel may see less."
 ASK_CAUSE = "What was the cause?"
+MOVED_AWAY = "This card moved to the incident's own channel."
 NO_LONGER_SHOWN = "The suspect named here is no longer shown: somebody who can read this channel may not see it."
 CAUSES = {
     "change": "A change that is not among the suspects",

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 from bot.clock import Clock
 from bot.incidents.alerts import incident_id_of
 from bot.incidents.book import Book
+from bot.incidents.regroup import said_in_slack
 from bot.store import Row
 from bot.store.values import to_time
 from integrations.errors import IntegrationError
@@ -55,9 +56,12 @@ class Heard:
         own_channel: bool,
         pattern: str | None,
         join: Callable[[str], Awaitable[None]],
+        moved: Callable[[str, str], Awaitable[Any]] | None = None,
     ) -> None:
         """`watched`: ids of the alert channels. With `own_channel` the card of an alert stands in the channel where it
-        was written, for that channel's readers. `join` makes the bot a member of a channel."""
+        was written, for that channel's readers. `join` makes the bot a member of a channel; `moved(incident, channel)`
+        moves a card."""
+        self._moved = moved
         self._book = book
         self._clock = clock
         self._watched = watched
@@ -137,9 +141,12 @@ class Heard:
             return False  # nobody there would see a card of ours
         found = await self._named(name)
         if found is not None:
-            row = {"workspace_id": self._book.workspace_id, "id": found["id"], "own_channel": channel}
-            await self._book.store.upsert("incidents", [row])
-            await self._book.audit(self._clock.now(), "sitrep", "channel", found["id"], {"channel": channel})
+            if self._moved is not None and not said_in_slack(found["source"]):
+                await self._moved(str(found["id"]), channel)
+            else:
+                row = {"workspace_id": self._book.workspace_id, "id": found["id"], "own_channel": channel}
+                await self._book.store.upsert("incidents", [row])
+                await self._book.audit(self._clock.now(), "sitrep", "channel", found["id"], {"channel": channel})
             return True
         creator = told.get("creator")
         await self._declare(channel, name, creator if isinstance(creator, str) else None)
@@ -159,8 +166,9 @@ class Heard:
     async def _named(self, name: str) -> Row | None:
         """The open incident that the name means: by id or number, else the only one of a service it names."""
         rows = await self._book.store.query(
-            "SELECT id, number, service, triggered_at FROM incidents WHERE workspace_id = :w AND status <> 'resolved'"
-            " AND merged_into IS NULL AND own_channel IS NULL ORDER BY triggered_at DESC LIMIT 500",
+            "SELECT id, number, service, source, triggered_at FROM incidents WHERE workspace_id = :w"
+            " AND status <> 'resolved' AND merged_into IS NULL AND own_channel IS NULL"
+            " ORDER BY triggered_at DESC LIMIT 500",
             {"w": self._book.workspace_id},
         )
         parts = re.split(r"[-_]", name.casefold())

@@ -246,6 +246,9 @@ class TriageFlow:
             own = row["own_channel"]
             if not self._parts.shadow and incident.source != DECLARED:
                 own = await self._parts.own_channel(incident, own)
+                again = await self._book.incident_row(incident_id)
+                if again is not None and again["own_channel"] != row["own_channel"]:
+                    own = again["own_channel"]  # it was made, or found, while Slack was asked
             name = self._parts.routing.channel(incident.severity, incident.service, own)
         channel = await self._parts.channel_id(name)
         now = self._parts.clock.now()

@@ -12,7 +12,7 @@ from bot.cards.markup import MAX_LINE_UNITS
 from bot.cards.render import Form, RenderedPart, render
 from bot.cards.state import CardState
 from bot.flows.reading import SimilarIncident
-from bot.listeners.desk import Acknowledged, DeskStatus, IncidentLine, Noted, Published, Vote
+from bot.listeners.desk import Acknowledged, DeskStatus, IncidentLine, Noted, Opened, Published, Vote
 from bot.trust.neutralise import LinkPolicy, mrkdwn, mrkdwn_code, mrkdwn_link, mrkdwn_object, plain_text, units
 from integrations.ports import Answer
 from integrations.records import Incident
@@ -260,6 +260,33 @@ ACKNOWLEDGED: Mapping[Acknowledged, str] = {
     "refused": NOTED["refused"],
     "unavailable": NOTED["unavailable"],
 }
+
+
+CHANNEL_REFUSED: Mapping[str, str] = {
+    "off": "Sitrep makes no channels here: `[slack] new_channels` says so.",
+    "shadow": "In a silent week nothing is made: `mode` is shadow.",
+    "over": "The incident is over, so no channel was made.",
+    "members": "Only full members of this workspace may have a channel made; none was made.",
+    "said_there": "It was said in {channel} and is for the people there, so its card stays there.",
+    "linked": "Its own channel is {channel}, by the incident's source, and the app is not in it. Invite the app there: "
+    "the card moves by itself.",
+    "not_allowed": "Slack does not let the app make a channel. Whoever runs Sitrep can look with `sitrep doctor`: the "
+    "scope `groups:write` (`channels:manage` for public ones) may lack, or a rule of the workspace forbids it.",
+    "name_taken": "Every name for it is taken, so no channel was made. Make one by hand and invite the app.",
+    "unavailable": "Slack did not answer. Ask again in a minute: what was made is found again and not made twice.",
+}
+
+
+def opened(made: Opened) -> Answer:
+    where = channel_in_words(made.channel).removeprefix("in ") if made.channel else "its channel"
+    if made.refused is not None:
+        return said(CHANNEL_REFUSED[made.refused].format(channel=where))
+    if made.was_there:
+        return said(f"Its channel is {where}.")
+    left_out = f", {words.count(made.left_out, 'person', 'people')} could not be" if made.left_out else ""
+    more = " (no account with that address here, or not allowed to see the incident)" if made.left_out else ""
+    invited = words.count(made.invited, "person was", "people were")
+    return said(f"{where} is made, {invited} invited{left_out}{more}. The card moves there.")
 
 
 def own_view(state: CardState, form: Form) -> Answer:

@@ -358,6 +358,7 @@ class Listeners:
     async def member_joined(self, event: Body) -> None:
         if (where := _text(event.get("channel"))) and (who := _text(event.get("user"))):
             await self._readers.joined(where, who)
+            await self._desks.channels.arrived(where, who)
 
     async def member_left(self, event: Body) -> None:
         if (where := _text(event.get("channel"))) and (who := _text(event.get("user"))):

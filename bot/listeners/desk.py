@@ -15,6 +15,7 @@ from typing import Protocol
 from bot.cards.private import Answered, CatchUp
 from bot.cards.render import Form
 from bot.cards.state import CardState
+from bot.flows.channels import Opened
 from bot.flows.desk import Acknowledged, DeskStatus, Done, IncidentLine, Noted
 from bot.flows.drafts import Draft, Published
 from bot.flows.home import HomeTold
@@ -29,6 +30,7 @@ __all__ = [
     "CAUSES",
     "Acknowledged",
     "Asking",
+    "Channels",
     "Desk",
     "DeskStatus",
     "Desks",
@@ -41,6 +43,7 @@ __all__ = [
     "LabelChoices",
     "Labelling",
     "Noted",
+    "Opened",
     "Published",
     "ReaderEvents",
     "Readings",
@@ -194,6 +197,18 @@ class Groups(Protocol):
     async def services(self, user_id: str, incident_id: str) -> Sequence[str]: ...
 
 
+class Channels(Protocol):
+    """An incident's own channel."""
+
+    async def open(self, by: str, incident_id: str, request_id: str) -> Opened:
+        """Makes it and invites who is at work on the incident; the same request again is the same channel."""
+        ...
+
+    async def arrived(self, channel_id: str, person_id: str) -> str | None:
+        """Somebody joined a channel: where that is the app in an incident's own one, its card moves there."""
+        ...
+
+
 class PageSender(Protocol):
     """The incident's page as a file."""
 
@@ -255,4 +270,5 @@ class Desks:
     reports: Reports
     home: HomeSource
     pages: PageSender
+    channels: Channels
     screens: Screens

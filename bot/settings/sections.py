@@ -103,6 +103,8 @@ class SlackSection(Section):
     shadow_channel: ChannelName | None = None
     own_channel_name: Annotated[str | None, AfterValidator(_channel_pattern)] = None
     """The name of an incident's own channel: "inc-{number}"."""
+    new_channels: Literal["private", "public", "never"] = "private"
+    """What `/sitrep channel` makes, under the name of `own_channel_name`, else inc-{number}."""
     own_channel_by_topic: bool = False
     """Whether a channel whose topic names the incident is its own."""
     blocks: Literal["auto", "classic"] = "auto"

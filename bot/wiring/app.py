@@ -28,6 +28,7 @@ from bot.experiment.live import LiveExperiments, seed_at
 from bot.experiment.watch import CutlineWatch
 from bot.flows.audience import AudienceEvents
 from bot.flows.engine import Engine, Steps
+from bot.flows.entitled import Entitled
 from bot.flows.life import IncidentLife
 from bot.flows.notices import SpendNotices
 from bot.flows.refresh import RefreshFlow
@@ -70,7 +71,7 @@ from bot.wiring.outside import (
     slack_of,
     traces_of,
 )
-from bot.wiring.own_channel import own_channel_of
+from bot.wiring.own_channel import own_channel_of, own_channels_of
 from bot.wiring.reviewing import reviewing_of
 from bot.wiring.sources import pagerduty_of, sources_of, stored_alerts, truncated_of
 from bot.wiring.values import (
@@ -285,6 +286,12 @@ async def build(settings: Settings, stack: AsyncExitStack, *, checkpoint: Checkp
 
     engine.register("triage", run_triage)
     engine.register("refresh", refresh.run)
+    views = Views(parts, triage)
+    entitled = Entitled(parts, views, directory)
+    making, own_channels = own_channels_of(
+        settings, entitled, refresh, outbox, engine, slack.web, channels, pagerduty
+    )  # fmt: skip
+    engine.register("channel", making.run)
 
     async def start(wanted: Start) -> None:
         if wanted.kind == "refresh" and wanted.key.startswith(("started-", "hourly-")):
@@ -328,10 +335,10 @@ async def build(settings: Settings, stack: AsyncExitStack, *, checkpoint: Checkp
         channels=channels_of(settings),
         weekly=weekly.send_due,
     )
-    views = Views(parts, triage)
     life = IncidentLife(book, clock, routing, directory, views, intake)
     behind = Behind(
-        settings=settings, clock=clock, parts=parts, views=views, directory=directory, drainer=drainer, outbox=outbox,
+        settings=settings, clock=clock, parts=parts, entitled=entitled, own_channels=own_channels,
+        views=views, directory=directory, drainer=drainer, outbox=outbox,
         channels=channels, gateway=gateway, experiments=experiments, redactor=redactor, keys=keys,
         pagerduty=pagerduty, weekly=weekly, web=slack.web,
         files=SlackFiles(slack.web, slack.session, settings.secrets.slack_api_url),
@@ -342,7 +349,7 @@ async def build(settings: Settings, stack: AsyncExitStack, *, checkpoint: Checkp
         store, file.workspace, clock, slack.web.token_works, engine.forget_all, purge=file.slack.on_uninstall == "purge"
     )
     await uninstalled.refuse_start()
-    ear = ear_of(settings, slack, book, clock, channels, redactor, intake)
+    ear = ear_of(settings, slack, book, clock, channels, redactor, intake, making.found_by_name)
     routes, slack_loops = slack_door(
         settings, slack, egress, desks, readers, outbox, clock, redactor, uninstalled.heard, stack,
         ear, missed_of(settings, slack, book, clock, channels, ear),

@@ -14,6 +14,7 @@ from bot.clock import Clock
 from bot.experiment.live import LiveExperiments
 from bot.experiment.switch import KillSwitch
 from bot.flows.ask import Asking
+from bot.flows.channels import IncidentChannels
 from bot.flows.desk import IncidentDesk
 from bot.flows.drafts import Drafts
 from bot.flows.entitled import Entitled
@@ -50,6 +51,7 @@ class Behind:
     settings: Settings
     clock: Clock
     parts: Parts
+    entitled: Entitled
     views: Views
     directory: DirectoryCache
     drainer: Drainer
@@ -62,6 +64,7 @@ class Behind:
     pagerduty: PagerDuty | None
     weekly: WeeklyReports
     web: SlackWeb
+    own_channels: IncidentChannels
     files: FileSender
     model: Callable[[], str]
     """How the model is, as a sentence."""
@@ -71,7 +74,7 @@ def desks_of(behind: Behind, life: IncidentLife) -> Desks:
     """Every desk, on one `Entitled`."""
     settings, parts, clock = behind.settings, behind.parts, behind.clock
     file, store, admins = settings.file, parts.book.store, admins_of(settings)
-    entitled = Entitled(parts, behind.views, behind.directory)
+    entitled = behind.entitled
     desk = IncidentDesk(
         entitled, wake=behind.drainer.wake, acknowledger=behind.pagerduty, model=behind.model,
         waiting=behind.outbox.waiting, switch=KillSwitch(store, file.workspace, clock, behind.experiments),
@@ -94,6 +97,7 @@ def desks_of(behind: Behind, life: IncidentLife) -> Desks:
         drafts=Drafts(entitled, behind.directory, behind.outbox.say, behind.channels.channel_id),
         reports=PersonalReports(behind.weekly, behind.directory, channel, clock, ZoneInfo(file.timezone)),
         pages=Pages(entitled, behind.files),
+        channels=behind.own_channels,
         home=Home(entitled, desk, ceilings_of(settings), experiment_runs),
         screens=SlackScreens(behind.web),
     )

@@ -42,6 +42,7 @@ SCOPES = {
 """Of the bot token, as docs/slack/manifest.yaml asks for them, and what each is for."""
 OPTIONAL = {
     "assistant:write": "the assistant's panel, where the plan has one",
+    "groups:write": "/sitrep channel: make a private channel for an incident and invite",
     "channels:join": "join a channel that is made for an incident, with [slack] incident_channels",
 }
 SKEW_SECONDS = 30.0

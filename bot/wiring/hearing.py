@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 def ear_of(
     settings: Settings, slack: SlackParts, book: Book, clock: Clock, channels: ChannelNames, redactor: Redactor,
-    intake: Callable[[Sequence[Signal]], Awaitable[int]],
+    intake: Callable[[Sequence[Signal]], Awaitable[int]], moved: Callable[[str, str], Awaitable[Any]],
 ) -> Ear | None:  # fmt: skip
     """None where nothing is to be heard: then no message is even looked at."""
     named = settings.file.slack
@@ -46,6 +46,7 @@ def ear_of(
     return Heard(
         book, clock, watched=watched, read=read, redact=partial(redact_value, redactor), intake=intake,
         own_channel=source is None or source.readers is None, pattern=named.incident_channels, join=channels.join,
+        moved=None if settings.file.mode == "shadow" else moved,
     )  # fmt: skip
 
 

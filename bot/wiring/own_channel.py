@@ -1,16 +1,23 @@
-"""An incident's own channel among those that the app is in, asked of Slack when the incident arrives."""
+"""An incident's own channel: one of those that the app is in when the incident arrives, or made, or found later."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from typing import Any
 
+from bot.cards.outbox import Outbox
+from bot.flows.channels import ChannelFlow, ChannelRules, IncidentChannels
+from bot.flows.engine import Engine
+from bot.flows.entitled import Entitled
+from bot.flows.refresh import RefreshFlow
 from bot.incidents.own_channel import Joined, own_channel
 from bot.settings import Settings
 from integrations.errors import IntegrationError
+from integrations.pagerduty import PagerDuty
 from integrations.records import Incident
-from integrations.slack import ChannelNames
+from integrations.slack import ChannelNames, SlackChannels, SlackWeb
 
 log = logging.getLogger(__name__)
 
@@ -39,3 +46,29 @@ def own_channel_of(
         )
 
     return find
+
+
+def own_channels_of(
+    settings: Settings, entitled: Entitled, refresh: RefreshFlow, outbox: Outbox, engine: Engine, web: SlackWeb,
+    names: ChannelNames, pagerduty: PagerDuty | None,
+) -> tuple[ChannelFlow, IncidentChannels]:  # fmt: skip
+    """The workflow that makes a channel, to be registered before the engine starts, and the door's side of it."""
+    slack = settings.file.slack
+    rules = ChannelRules(
+        make=slack.new_channels, name=slack.own_channel_name, by_topic=slack.own_channel_by_topic,
+        shadow=settings.file.mode == "shadow",
+    )  # fmt: skip
+    flow = ChannelFlow(entitled, SlackChannels(web), rules, pagerduty, refresh.write, outbox.wake)
+
+    async def run(incident_id: str, by: str, request_id: str) -> dict[str, Any]:
+        workflow_id = f"channel:{incident_id}:{request_id}"
+        await engine.start("channel", workflow_id, incident_id, by, priority=1)
+        return dict(await engine.wait(workflow_id))
+
+    async def described(channel_id: str) -> Joined:
+        return Joined(*await names.described(channel_id))
+
+    async def own_id() -> str:
+        return str((await web.identity()).get("user_id"))
+
+    return flow, IncidentChannels(entitled, flow, rules, run, described, own_id)

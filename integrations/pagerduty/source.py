@@ -12,6 +12,7 @@ from integrations.asking import Access, Names, Now, Part, ask_parts, labels_in_w
 from integrations.errors import Malformed, Unavailable
 from integrations.http import Egress
 from integrations.pagerduty.fields import described, identifier, log_entry_kind, said_by
+from integrations.pagerduty.responders import responders
 from integrations.pagerduty.rest import PAGE, REACH, Pace, PagerDutyApi, pages
 from integrations.reading import mapping, moment, number, objects, storable, text, web_address
 from integrations.records import (
@@ -320,6 +321,11 @@ class PagerDuty:
         notes = [one for one in objects(answer.get("notes")) if mark in text(one.get("content"), 100_000)]
         notes.sort(key=lambda one: text(one.get("created_at"), 40))
         return next((found for one in notes if (found := identifier(one.get("id")))), None)
+
+    async def responders(self, incident_id: str) -> tuple[str, ...]:
+        """Logins of who is on call for it, assigned, paged, or asked to respond. Raises Unavailable, Denied or
+        Malformed."""
+        return await responders(self._owner, _safe(self.name, incident_id))
 
     async def acknowledge(self, incident_id: str, email: str) -> None:
         """Acknowledges as the PagerDuty user with this login. Raises Refused when PagerDuty knows no such user."""

@@ -3,6 +3,7 @@
 from integrations.slack.channels import ChannelNames
 from integrations.slack.directory import SlackDirectory
 from integrations.slack.files import SlackFiles
+from integrations.slack.making import SlackChannels
 from integrations.slack.poster import SlackPoster
 from integrations.slack.replies import SlackReplies
 from integrations.slack.screens import SlackScreens
@@ -12,6 +13,7 @@ from integrations.slack.web import Granted, SlackWeb, web_client
 __all__ = [
     "ChannelNames",
     "Granted",
+    "SlackChannels",
     "SlackDirectory",
     "SlackFiles",
     "SlackPoster",

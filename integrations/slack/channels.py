@@ -56,6 +56,13 @@ class ChannelNames:
                     found.append((channel_id, name, _said(one.get("topic")), _said(one.get("purpose"))))
         return found
 
+    async def described(self, channel_id: str) -> tuple[str, str, str, str]:
+        """Id, name, topic and purpose of one channel, read anew. Raises what a call raises."""
+        found = (await self._web.call("conversations.info", params={"channel": channel_id})).get("channel")
+        one = found if isinstance(found, Mapping) else {}
+        name = one.get("name")
+        return channel_id, name if isinstance(name, str) else "", _said(one.get("topic")), _said(one.get("purpose"))
+
     async def join(self, channel_id: str) -> None:
         """Become a member of a public channel; being one already is well. Raises Denied for one that is closed."""
         await self._web.call("conversations.join", body={"channel": channel_id}, effect=True)

@@ -934,7 +934,9 @@ SCOPES = {
     "assistant.threads.setSuggestedPrompts": {"assistant:write"}, "usergroups.list": {"usergroups:read"},
     "usergroups.users.list": {"usergroups:read"}, "auth.test": set(), "conversations.open": {"im:write"},
     "files.getUploadURLExternal": {"files:write"}, "files.completeUploadExternal": {"files:write"},
-    "conversations.join": {"channels:join"},
+    "conversations.join": {"channels:join"}, "conversations.create": {"groups:write"},
+    "conversations.invite": {"groups:write"}, "conversations.setTopic": {"groups:write"},
+    "conversations.setPurpose": {"groups:write"}, "users.lookupByEmail": {"users:read.email"},
 }  # fmt: skip
 """What Slack's reference says each method needs for channels of both kinds."""
 EVENT_SCOPES = {"app_mention": {"app_mentions:read"}, "message.im": {"im:history"}}

@@ -290,3 +290,36 @@ def test_a_mutated_answer_ends_in_findings_or_in_one_of_the_errors(wire, mutate,
             pass
 
     asyncio.run(run())
+
+
+async def test_who_works_on_an_incident_is_told_by_login_once_each_and_whom_it_may_not_see_is_left_out(local):
+    served, source = local
+    user = {name: {"id": f"PUSER{name.upper()}1", "type": "user_reference"} for name in "abcdefg"}
+    answers = {
+        "/incidents/PINC001": {"incident": {
+            "id": "PINC001", "escalation_policy": {"id": "PPOL001"},
+            "assignments": [{"assignee": user["a"]}], "acknowledgements": [{"acknowledger": user["b"]}],
+            "incidents_responders": [{"state": "pending", "user": user["c"]}, {"state": "declined", "user": user["g"]}],
+        }},
+        "/oncalls": {"oncalls": [{"escalation_level": 2, "user": user["g"]}, {"escalation_level": 1, "user": user["a"]},
+                                 {"escalation_level": 1, "user": user["d"]}]},
+        "/incidents/PINC001/log_entries": {"log_entries": [
+            {"type": "notify_log_entry", "user": user["e"]}, {"type": "assign_log_entry", "assignees": [user["f"]]},
+            {"type": "acknowledge_log_entry", "agent": {"id": "PSERV01", "type": "service_reference"}},
+            {"type": "annotate_log_entry", "agent": user["g"]},
+        ]},
+    }  # fmt: skip
+
+    def answer(asked):
+        path = asked.target.partition("?")[0]
+        if path.startswith("/users/"):
+            name = path[-2].lower()
+            if name == "f":
+                return 404, {}, json.dumps({"error": {"message": "Not Found", "code": 2100}}).encode()
+            return 200, {}, json.dumps({"user": {"id": path[7:], "email": f"{name.upper()}@Example.com"}}).encode()
+        return 200, {}, json.dumps(answers[path]).encode()
+
+    served.answer = answer
+    assert await source.responders("PINC001") == tuple(f"{name}@example.com" for name in "abcde")
+    with pytest.raises(Malformed):
+        await source.responders("../users")

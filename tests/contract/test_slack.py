@@ -14,10 +14,11 @@ import aiohttp
 import pytest
 
 from integrations.errors import BadSignature, Denied, Malformed, NotIncluded, Refused, Unavailable
-from integrations.fixtures import FakePoster
+from integrations.fixtures import FakeChannelMaker, FakePoster
 from integrations.ports import Message, Posted
 from integrations.slack import (
     ChannelNames,
+    SlackChannels,
     SlackDirectory,
     SlackPoster,
     SlackWeb,
@@ -579,3 +580,118 @@ def test_what_is_old_changed_or_unsigned_is_refused(wire: Any) -> None:
     for secrets, given, content, when in bad:
         with pytest.raises(BadSignature):
             verify_signature(secrets, given, content, when)
+
+
+# --- channels that the app makes -------------------------------------------------------------------------------------
+
+
+class WithChannels(Workspace):
+    """Slack's side of making channels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.channels: dict[str, dict[str, Any]] = {"C0FOREIGN": {"id": "C0FOREIGN", "name": "taken", "creator": "U9"}}
+        self.inside: dict[str, list[str]] = {}
+        self.mute_create = 0
+
+    def on_conversations_create(self, body: Mapping[str, Any]) -> Any:
+        if any(one["name"] == body["name"] for one in self.channels.values()):
+            return error("name_taken")
+        channel = {"id": f"C0MADE{len(self.channels)}", "name": body["name"], "creator": "UBOT"}
+        self.channels[channel["id"]], self.inside[channel["id"]] = channel, ["UBOT"]
+        if self.mute_create:
+            self.mute_create -= 1
+            return b""
+        return ok(channel=channel)
+
+    def on_users_conversations(self, query: Mapping[str, Any]) -> Any:
+        return ok(channels=list(self.channels.values()), response_metadata={"next_cursor": ""})
+
+    def on_conversations_members(self, query: Mapping[str, Any]) -> Any:
+        return ok(members=self.inside[query["channel"]], response_metadata={"next_cursor": ""})
+
+    def on_conversations_invite(self, body: Mapping[str, Any]) -> Any:
+        wanted = body["users"].split(",")
+        self.inside[body["channel"]] += [one for one in wanted if one != "U0LOCKED"]
+        return error("cant_invite") if "U0LOCKED" in wanted else ok(channel={"id": body["channel"]})
+
+    def on_conversations_setTopic(self, body: Mapping[str, Any]) -> Any:
+        return ok(channel={"id": body["channel"], "topic": {"value": body["topic"]}})
+
+    def on_conversations_setPurpose(self, body: Mapping[str, Any]) -> Any:
+        return ok(channel={"id": body["channel"], "purpose": {"value": body["purpose"]}})
+
+    def on_users_lookupByEmail(self, query: Mapping[str, Any]) -> Any:
+        kinds: dict[str, dict[str, Any]] = {
+            "priya@example.com": {}, "left@example.com": {"deleted": True}, "robot@example.com": {"is_bot": True},
+            "partner@example.com": {"team_id": "T9"}, "unsure@example.com": {"is_email_confirmed": False},
+        }  # fmt: skip
+        if query["email"] not in kinds:
+            return error("users_not_found")
+        flags = dict.fromkeys(("deleted", "is_bot", "is_restricted", "is_ultra_restricted"), False)
+        return ok(user={"id": "U1", "team_id": "T1", "profile": {"email": query["email"].title()}} | flags
+                  | kinds[query["email"]])  # fmt: skip
+
+
+@dataclass
+class Maker:
+    maker: Any
+    lose_next_answer: Callable[[], None]
+
+
+@pytest.fixture(params=["slack", "fake"])
+async def making(request: pytest.FixtureRequest, connect: Any) -> Maker:
+    if request.param == "fake":
+        fake = FakeChannelMaker(
+            taken=frozenset({"taken"}), refusing_people=frozenset({"U0LOCKED"}), addresses={"priya@example.com": "U1"}
+        )
+        return Maker(fake, lambda: setattr(fake, "lost_answers", 1))
+    workspace = WithChannels()
+    web, _ = await connect(workspace.answer)
+    return Maker(SlackChannels(web), lambda: setattr(workspace, "mute_create", 1))
+
+
+async def test_a_channel_is_made_once_and_found_again_by_its_maker(making: Maker) -> None:
+    made = await making.maker.make("inc-7", private=True)
+    assert await making.maker.make("inc-7", private=True) == made
+    assert await making.maker.make("inc-8", private=True) != made
+    with pytest.raises(Refused) as refused:
+        await making.maker.make("taken", private=True)
+    assert refused.value.code == "name_taken"
+
+
+async def test_a_channel_whose_answer_was_lost_is_found(making: Maker) -> None:
+    making.lose_next_answer()
+    with pytest.raises(Unavailable) as lost:
+        await making.maker.make("inc-7", private=True)
+    assert lost.value.answer_lost
+    assert await making.maker.make("inc-7", private=True)
+
+
+async def test_who_can_be_invited_is_and_the_answer_says_who_is_there(making: Maker) -> None:
+    made = await making.maker.make("inc-7", private=True)
+    await making.maker.describe(made, "SEV2 P1", "x" * 400)
+    assert await making.maker.invite(made, []) == frozenset()
+    assert await making.maker.invite(made, ["U1", "U2", "U1"]) == {"U1", "U2"}
+    assert await making.maker.invite(made, ["U1", "U3", "U0LOCKED"]) == {"U1", "U3"}
+
+
+async def test_a_person_is_found_by_a_confirmed_address_alone(making: Maker) -> None:
+    assert await making.maker.person_of("priya@example.com") == "U1"
+    for address in ("nobody@example.com", "left@example.com", "robot@example.com", "partner@example.com",
+                    "unsure@example.com"):  # fmt: skip
+        assert await making.maker.person_of(address) is None, address
+
+
+async def test_what_is_asked_of_slack_when_a_channel_is_made(connect: Any) -> None:
+    workspace = WithChannels()
+    web, _ = await connect(workspace.answer)
+    made = await SlackChannels(web).make("inc-7", private=True)
+    await SlackChannels(web).invite(made, ["U1"])
+    await SlackChannels(web).invite(made, ["U1"])
+    await SlackChannels(web).describe(made, "t" * 400, "p")
+    sent = [(method, body) for method, body in workspace.bodies if method != "conversations.members"]
+    assert sent[0] == ("conversations.create", {"name": "inc-7", "is_private": True})
+    assert sent[1] == ("conversations.invite", {"channel": made, "users": "U1", "force": True})
+    assert [method for method, _ in sent[2:]] == ["conversations.setTopic", "conversations.setPurpose"]
+    assert len(sent[2][1]["topic"]) == 250

@@ -18,7 +18,17 @@ from bot.flows.home import HomeTold, Spent
 from bot.flows.life import Declared, Outcome, Said
 from bot.flows.reading import SimilarIncident
 from bot.flows.requests import Request
-from bot.listeners.desk import Acknowledged, Desks, DeskStatus, IncidentLine, Label, LabelChoices, Noted, Published
+from bot.listeners.desk import (
+    Acknowledged,
+    Desks,
+    DeskStatus,
+    IncidentLine,
+    Label,
+    LabelChoices,
+    Noted,
+    Opened,
+    Published,
+)
 from bot.types import Claim
 from integrations.fixtures import FakeScreens
 from integrations.ports import Answer
@@ -148,6 +158,14 @@ class FakeDesk:
 
     async def send_page(self, user_id: str, incident_id: str) -> None:
         await self._begin("send_page", user_id, incident_id, entitled=user_id)
+
+    async def open(self, by: str, incident_id: str, request_id: str) -> Opened:
+        await self._begin("open", by, incident_id, request_id, entitled=by)
+        return Opened("C0MADE1", invited=2, left_out=1)
+
+    async def arrived(self, channel_id: str, person_id: str) -> str | None:
+        self.calls.append(("arrived", channel_id, person_id))
+        return None
 
     async def home(self, user_id: str) -> HomeTold:
         await self._begin("home", user_id)
@@ -299,5 +317,6 @@ def desks(desk: FakeDesk, requests: FakeRequests | None = None, screens: FakeScr
         desk,
         desk,
         desk,
-        screens or FakeScreens(),
+        screens=screens or FakeScreens(),
+        channels=desk,
     )

@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 import prompts
 from bot.experiment.live import LiveExperiments
 from bot.flows.ask import Asking
+from bot.flows.channels import ChannelFlow, ChannelRules, IncidentChannels
 from bot.flows.desk import IncidentDesk
 from bot.flows.drafts import Drafts
 from bot.flows.entitled import Entitled
@@ -18,14 +19,15 @@ from bot.flows.home import Home
 from bot.flows.labels import Label, Labels
 from bot.flows.pages import Pages
 from bot.flows.reading import Reading
+from bot.incidents.own_channel import Joined
 from bot.model.spend import Ceilings
 from bot.report.personal import PersonalReports
 from bot.report.weekly import WeeklyReports
 from bot.triage.check import Guards
 from bot.trust.admins import Admins
-from integrations.fixtures import ScriptedModel
+from integrations.fixtures import FakeChannelMaker, ScriptedModel
 from tests.support.calls import gateway
-from tests.support.permission_world import Stage
+from tests.support.permission_world import Stage, Steps
 
 WHO = "U1"
 INCIDENT = "P1"
@@ -74,6 +76,8 @@ class Doors:
     pages: Pages
     files: Files
     source: Source
+    channels: IncidentChannels
+    maker: FakeChannelMaker
     asked: ScriptedModel
     change: str = ""
     item: str = ""
@@ -111,6 +115,16 @@ async def doors_of(stage: Stage) -> Doors:
         experiments=LiveExperiments(store, "w", clock, (), {}),
     )  # fmt: skip
     files = Files()
+    maker, rules = FakeChannelMaker(), ChannelRules()
+    making = ChannelFlow(entitled, maker, rules, None, stage.refresher.write, stage.outbox.wake)
+
+    async def run(incident_id: str, by: str, request_id: str) -> dict[str, Any]:
+        return await making.run(Steps(), incident_id, by)  # type: ignore[arg-type]
+
+    async def described(channel_id: str) -> Joined:
+        return Joined(channel_id, "")
+
+    own_channels = IncidentChannels(entitled, making, rules, run, described, channel)
     rows = await store.query("SELECT mark, kind FROM evidence ORDER BY mark")
     change = next((str(row["mark"]) for row in rows if row["kind"] == "change"), "")
     return Doors(
@@ -118,7 +132,7 @@ async def doors_of(stage: Stage) -> Doors:
         Drafts(entitled, stage.directory, stage.outbox.say, stage._channel_id),
         Home(entitled, desk, Ceilings(), lambda at: False),
         PersonalReports(weekly, stage.directory, channel, clock, ZoneInfo("UTC")),
-        Pages(entitled, files), files, source, asked, change,
+        Pages(entitled, files), files, source, own_channels, maker, asked, change,
         str(rows[0]["mark"]) if rows else "",
     )  # fmt: skip
 
@@ -169,6 +183,7 @@ ENTITLED: dict[tuple[str, str], Call] = {
     ("labels", "was_not"): lambda d: d.labels.was_not(INCIDENT, WHO, 1, d.change),
     ("labels", "undo_was_not"): lambda d: d.labels.undo_was_not(INCIDENT, WHO, d.change),
     ("labels", "label"): lambda d: d.labels.label(INCIDENT, WHO, 1, Label(cause="external")),
+    ("channels", "open"): lambda d: d.channels.open(WHO, INCIDENT, "r3"),
     ("grouping", "merge"): lambda d: d.grouping.merge(WHO, INCIDENT, "P2", "same"),
     ("grouping", "split"): lambda d: d.grouping.split(WHO, INCIDENT, "other"),
     ("grouping", "split_services"): lambda d: d.grouping.split_services(WHO, INCIDENT, ["checkout"], "other"),
@@ -182,6 +197,7 @@ ELSEWHERE: dict[tuple[str, str], str] = {
     ("desk", "resume"): "the same",
     ("desk", "incident_of_thread"): "an id that one already holds; None for who may not see it, below",
     ("reports", "weekly"): "figures; services are veiled, below",
+    ("channels", "arrived"): "no person asks: the app was invited; what goes out is permitted, test_channels.py",
     ("life", "declare"): "says, and shows nothing",
     ("life", "say"): "says; tests/unit of the life asks may_see",
 }

@@ -242,7 +242,7 @@ class Stage:
         return None, None
 
     async def _channel_id(self, name: str) -> str:
-        return "C1"
+        return name
 
     async def _repermit(self, target: str) -> None:
         await self.refresher.repermit(target)

@@ -130,6 +130,7 @@ async def test_with_nobody_in_place_of_the_decision_nothing_is_done(
         assert [await doors.stage.store.query(f"SELECT * FROM {table}") for table in tables] == before, outlet
         assert len(doors.stage.poster.messages) == posted, outlet
         assert doors.source.told == [], outlet
+        assert doors.maker.made == {}, outlet
 
 
 async def test_a_thread_leads_to_no_incident_and_a_report_names_no_service(

@@ -1,4 +1,4 @@
-"""Commands that look at an incident: triage, catchup, timeline, suspects, similar, page, why, status."""
+"""Commands that look at an incident: triage, catchup, timeline, suspects, similar, page, channel, why, status."""
 
 from __future__ import annotations
 
@@ -58,6 +58,11 @@ async def page(asked: Asked) -> Answer:
     return answers.page_sent(asked.incident)
 
 
+async def channel(asked: Asked) -> Answer:
+    """The incident's own channel."""
+    return answers.opened(await asked.desks.channels.open(asked.user, asked.incident.id, asked.request.id))
+
+
 async def why(asked: Asked) -> Answer:
     """Which rule lets whom read an item."""
     mark = next((word for word in asked.words.split() if MARK.match(word)), "")
@@ -103,6 +108,13 @@ COMMANDS = (
         f"{_WHICH}The sources are asked again for what you may see; the file comes in your messages with Sitrep. It is "
         "a copy and does not change when the card does.",
         page, about_incident=True,
+    ),
+    Command(
+        "channel", "/sitrep channel [incident]", "make the incident's own channel and invite who works on it",
+        f"{_WHICH}On call, paged, assigned and asked to respond in PagerDuty, and who acted on it here, as far as they "
+        "have a verified address in Slack and may see the incident. Its card moves there; where it stood is a line "
+        "that says so. For full members.",
+        channel, about_incident=True,
     ),
     Command(
         "why", "/sitrep why e3", "which rule lets you, and this channel, read an item",
