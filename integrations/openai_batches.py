@@ -1,7 +1,7 @@
 """The batch door of OpenAI and Azure OpenAI: requests in one file, answers in another within 24 hours.
 
 Format: https://platform.openai.com/docs/guides/batch. POST {base}/files (purpose=batch) with one JSON object a line
-`{custom_id, method, url, body}`; POST {base}/batches `{input_file_id, endpoint, completion_window}`; GET
+`{custom_id, method, url, body}`; POST {base}/batches `{input_file_id, endpoint, completion_window, metadata}`; GET
 {base}/batches/{id} until `status` is an end; GET {base}/files/{output_file_id}/content, one line a request
 `{custom_id, response: {status_code, body}, error}`, in any order. Requests that failed stand in `error_file_id`. Azure
 writes the path without /v1. vllm, llama.cpp and ollama have no such door.
@@ -36,8 +36,9 @@ class Batches(OpenAI):
         super().__init__(name, base_url, api_key, transport, server, MOST_BYTES)
         self._path = "/chat/completions" if server == "azure" else "/v1/chat/completions"
 
-    async def submit(self, requests: Mapping[str, PromptRequest], timeout_seconds: float) -> BatchState:
-        """Uploads the file and starts the batch. Raises Unavailable, Denied, Malformed or Refused."""
+    async def submit(self, requests: Mapping[str, PromptRequest], mark: str, timeout_seconds: float) -> BatchState:
+        """Uploads the file and starts the batch, by whose `mark` it is found again. Raises Unavailable, Denied,
+        Malformed or Refused."""
         if not 0 < len(requests) <= MOST_REQUESTS:
             raise ValueError(f"a batch has 1 to {MOST_REQUESTS} requests, not {len(requests)}")
         lines = "".join(json.dumps(self._line(key, one)) + "\n" for key, one in requests.items()).encode()
@@ -46,10 +47,22 @@ class Batches(OpenAI):
             file = await self._json(upload, _left(limit))
             made = self._client.batches.with_raw_response.create(
                 input_file_id=self._text(file, "id"), endpoint=self._path,  # type: ignore[arg-type] # Azure's path
-                completion_window="24h",
+                completion_window="24h", metadata={"sitrep": mark},
             )  # fmt: skip
             return self._state(await self._json(made, _left(limit)))
         raise AssertionError("unreachable")
+
+    async def find(self, mark: str, timeout_seconds: float) -> BatchState | None:
+        """The batch that was submitted with this mark, among the newest hundred; None where there is none."""
+        told = await self._json(self._client.batches.with_raw_response.list(limit=100), timeout_seconds)
+        listed = told.get("data")
+        if not isinstance(listed, list):
+            raise Malformed(self.name, "the batch door's list of batches is none")
+        for one in listed:
+            marked = one.get("metadata") if isinstance(one, Mapping) else None
+            if isinstance(marked, Mapping) and marked.get("sitrep") == mark:
+                return self._state(one)
+        return None
 
     async def state(self, batch_id: str, timeout_seconds: float) -> BatchState:
         return self._state(await self._json(self._client.batches.with_raw_response.retrieve(batch_id), timeout_seconds))

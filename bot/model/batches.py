@@ -2,20 +2,23 @@
 
 They use no slot, no rate and no retry of the gateway's; money is theirs as everybody's: reserved before the batch is
 sent, settled from `usage` after it, at the door's share of the price. Calls are collected by `complete` and sent
-together by `send`, so that whoever asks (an eval, a miner of labels) is written as for the gateway.
+together by `send`, so that whoever asks is written as for the gateway. What was sent stands in the store until its
+books are written: a process that dies loses no answer, and the next one pays for none twice.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import logging
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any
 
 from bot import telemetry
 from bot.clock import Clock
-from bot.model import measures, spend, transcript
+from bot.model import batch_rows, measures, spend, transcript
 from bot.model.attempts import Ended, GatewayLimits, judged, request_of
+from bot.model.batch_rows import Sent
 from bot.model.call import Answer, ModelCall, Refusal, Reply
 from bot.model.pins import Pin, Use
 from bot.model.spend import Ceilings, OverCeiling, Payer, Reservation
@@ -26,6 +29,8 @@ from bot.store.values import ulid
 from bot.types import ModelOutcome, Usage
 from integrations.errors import Denied, IntegrationError, Malformed, Unavailable
 from integrations.ports import BatchEndpoint, BatchState, Completion
+
+log = logging.getLogger(__name__)
 
 REQUEST_SECONDS = 60.0
 """For one request at the door: an upload, a look, a file of answers."""
@@ -38,6 +43,15 @@ class _Waiting:
     answered: asyncio.Future[Reply]
     usd: float = 0.0
     reservation: Reservation | None = None
+
+
+@dataclass(slots=True)
+class _Group:
+    """The calls of one batch; `state` is None until the provider has it."""
+
+    mark: str
+    calls: list[_Waiting]
+    state: BatchState | None = None
 
 
 class BatchDesk:
@@ -81,27 +95,87 @@ class BatchDesk:
         await transcript.conclude(self._store, workspace_id, usage.call_id, outcome, reason)
 
     async def send(self, deadline_seconds: float) -> None:
-        """One batch of everything that waits; returns when each call has its reply. Cancelled at the deadline."""
+        """One batch of everything that waits; returns when each call has its reply. Cancelled at the deadline.
+
+        What an earlier process sent and did not live to book is taken up again: the same question is not paid twice.
+        """
         waiting, self._waiting = self._waiting, []
         until = self._clock.monotonic() + deadline_seconds
-        paid = [one for one in waiting if await self._reserved(one)]
-        requests = {one.record.id: request_of(one.call, self._pin) for one in paid}
+        groups = [group async for group in self._taken_up(waiting)]
+        taken = {one.record.id for group in groups for one in group.calls}
+        fresh = [one for one in waiting if one.record.id not in taken and not one.answered.done()]
+        mark = ulid(self._clock.now())
+        if paid := [one for one in fresh if await self._reserved(one, mark)]:
+            groups.append(_Group(mark, paid))
+        await asyncio.gather(*(self._answered(group, until) for group in groups))
+
+    async def _taken_up(self, waiting: list[_Waiting]) -> AsyncIterator[_Group]:
+        """The batches of earlier processes in which something stands that is asked again."""
+        by_content: dict[str, list[_Waiting]] = {}
+        for one in waiting:
+            by_content.setdefault(batch_rows.content_of(self._pin, one.call), []).append(one)
+        workspaces = {one.call.workspace_id for one in waiting}
+        found = await batch_rows.waiting(self._store, workspaces, self._pin, self._clock.now())
+        for mark, rows in found.items():
+            if not any(by_content.get(sent.content) for sent in rows):
+                continue
+            group = _Group(mark, [self._again(sent, by_content.get(sent.content, [])) for sent in rows])
+            try:
+                known = rows[0].row["batch_id"]
+                look = self._door.state(known, REQUEST_SECONDS) if known else self._door.find(mark, REQUEST_SECONDS)
+                group.state = await look
+            except Unavailable:
+                for one in group.calls:  # the rows stay: whoever asks next looks again
+                    refused = Refusal("off", "the provider's batch door does not answer", self._usage(one, None, 0.0))
+                    self._reply(one, refused)
+                continue
+            except IntegrationError:
+                log.warning("a batch that was sent earlier cannot be found again; it is paid in full")
+            if group.state is None:  # it was never taken, or is gone: what it may have cost is paid in full
+                for one in group.calls:
+                    await self._close(one)
+                continue
+            yield group
+
+    def _again(self, sent: Sent, asking: list[_Waiting]) -> _Waiting:
+        """A request that was sent before, and who asks for it now, if anybody does."""
+        reservation = sent.reservation()
+        if asking:
+            one = asking.pop(0)
+            one.record.id = sent.call_id
+        else:
+            payer, row = reservation.payer, sent.row
+            call = ModelCall(
+                use=payer.use, workspace_id=payer.workspace_id, workflow_id=payer.workflow_id, step=payer.step,  # type: ignore[arg-type] # stored as one
+                prompt=row["prompt"], prompt_sha256=row["prompt_sha256"], system="", user="", schema_name="", schema={},
+                max_output_tokens=0, incident_id=payer.incident_id, team=payer.team, priority="batch",
+            )  # fmt: skip
+            record = CallRecord(sent.call_id, call, reservation.reserved_at)
+            one = _Waiting(call, record, asyncio.get_running_loop().create_future())
+        one.usd, one.reservation = reservation.usd, reservation
+        return one
+
+    async def _answered(self, group: _Group, until: float) -> None:
+        """Send it if nobody did, wait for its end, and book each of its calls."""
+        requests = {one.record.id: request_of(one.call, self._pin) for one in group.calls}
         found: dict[str, Completion | IntegrationError] = {}
         ended: Ended | None = None
-        charged = False
+        charged = group.state is not None
         """Whether a request without an answer may be charged all the same."""
-        if requests:
-            try:
-                state = await self._door.submit(requests, REQUEST_SECONDS)
-                charged = True
-                state = await self._ended(state, until)
-                found = dict(await self._door.results(state, requests, REQUEST_SECONDS))
-                charged = not state.ended
-                ended = None if state.status == "completed" else Ended("deadline", f"the batch ended {_word(state)}")
-            except IntegrationError as failed:
-                charged = charged or (isinstance(failed, Unavailable) and failed.answer_lost)
-                ended = _why(failed)
-        for one in paid:
+        try:
+            state = group.state
+            if state is None:
+                state = await self._door.submit(requests, group.mark, REQUEST_SECONDS)
+                charged, taken = True, state.id
+                await self._store.transaction(lambda tx: batch_rows.sent(tx, group.mark, taken))
+            state = await self._ended(state, until)
+            found = dict(await self._door.results(state, requests, REQUEST_SECONDS))
+            charged = not state.ended
+            ended = None if state.status == "completed" else Ended("deadline", f"the batch ended {_word(state)}")
+        except IntegrationError as failed:
+            charged = charged or (isinstance(failed, Unavailable) and failed.answer_lost)
+            ended = _why(failed)
+        for one in group.calls:
             await self._settle(one, found.get(one.record.id), ended, charged=charged)
 
     async def _ended(self, state: BatchState, until: float) -> BatchState:
@@ -116,16 +190,22 @@ class BatchDesk:
                 continue  # a look that failed says nothing about the batch; the deadline bounds the next one
         return state
 
-    async def _reserved(self, one: _Waiting) -> bool:
+    async def _reserved(self, one: _Waiting, mark: str) -> bool:
+        """Money and a row in one transaction, before anything is sent."""
         call, pin, now = one.call, self._pin, self._clock.now()
         sent = estimate_constant(call.system) + estimate(call.user) + estimate_constant(str(call.schema))
         written = min(call.max_output_tokens, pin.max_output_tokens) + pin.reasoning_tokens
         one.usd = pin.prices.cost_usd(sent, 0, written) * self._price
         payer = Payer(call.workspace_id, call.workflow_id, call.step, call.use, pin.name, call.incident_id, call.team)
+        content = batch_rows.content_of(pin, call)
+
+        def work(tx: Transaction) -> Reservation:
+            made = spend.reserve(tx, payer, one.usd, self._ceilings, now)
+            tx.insert("batch_requests", [batch_rows.row_of(mark, one.record.id, content, call, pin, made)])
+            return made
+
         try:
-            one.reservation = await self._store.transaction(
-                lambda tx: spend.reserve(tx, payer, one.usd, self._ceilings, now)
-            )
+            one.reservation = await self._store.transaction(work)
         except OverCeiling as over:
             await self._write(one, Refusal("budget", over.reason, self._usage(one, None, 0.0)))
             return False
@@ -173,13 +253,31 @@ class BatchDesk:
             ended_at=now, keep=self._limits.transcripts_kept, redact=self._redact,
         )  # fmt: skip
 
-        def work(tx: Transaction) -> None:
+        def work(tx: Transaction) -> bool:
             if one.reservation is not None:
+                if not batch_rows.booked(tx, one.call.workspace_id, one.record.id):
+                    return False  # another process waits for the same batch, and has written them
                 spend.settle(tx, one.reservation, usage.cost_usd, self._ceilings, now)
             rows.write(tx)
+            return True
+
+        if await self._store.transaction(work):
+            measures.settled(one.call, self._pin, usage)
+        self._reply(one, reply)
+
+    async def _close(self, one: _Waiting) -> None:
+        """The batch is not to be found: its money is gone, and whoever asks is a new caller."""
+        reservation, now = one.reservation, self._clock.now()
+        assert reservation is not None
+
+        def work(tx: Transaction) -> None:
+            if batch_rows.booked(tx, one.call.workspace_id, one.record.id):
+                spend.settle(tx, reservation, reservation.usd, self._ceilings, now)
 
         await self._store.transaction(work)
-        measures.settled(one.call, self._pin, usage)
+        one.reservation, one.record.id = None, ulid(now)
+
+    def _reply(self, one: _Waiting, reply: Reply) -> None:
         if not one.answered.done():
             one.answered.set_result(reply)
 

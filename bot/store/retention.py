@@ -58,6 +58,7 @@ RULES: tuple[Rule, ...] = (
     Rule("transcripts", "each says itself when it expires", "expired", "expires_at"),
     Rule("calls", "what model calls cost and came to", "outcomes_days", "started_at"),
     Rule("spend", "money, attempt by attempt", "outcomes_days", "reserved_at", "state <> 'open'"),
+    Rule("batch_requests", "ids and money of what waits at a provider's batch door", "signals_days", "reserved_at"),
     Rule("spend_totals", "sums by day, month, team and incident: no text, no person"),
     Rule("rate_buckets", "one row an endpoint"),
     Rule("incidents", "what the experiment counts", "outcomes_days", "triggered_at", "status = 'resolved'"),

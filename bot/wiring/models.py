@@ -11,7 +11,7 @@ import prompts
 from bot.clock import Clock
 from bot.flows.summarise import ByVersion, Summarise
 from bot.incidents.routing import Routing
-from bot.model import chains, pins
+from bot.model import batch_rows, chains, pins
 from bot.model.admission import AdmissionLimits
 from bot.model.attempts import GatewayLimits
 from bot.model.breaker import BreakerLimits
@@ -150,7 +150,8 @@ async def build_gateway(
     )  # fmt: skip
     stack.push_async_callback(gateway.aclose)
     if recover:  # before the engine starts: no workflow of ours lives
-        await gateway.recover(settings.file.workspace, frozenset())
+        living = await batch_rows.living(store, settings.file.workspace, clock.now())  # a provider may yet answer these
+        await gateway.recover(settings.file.workspace, living)
     return gateway
 
 

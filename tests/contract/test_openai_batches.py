@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import httpx2
 import pytest
 
 from bot.clock import ManualClock
+from bot.model import batch_rows, spend
 from bot.model.attempts import GatewayLimits
 from bot.model.batches import BatchDesk
 from bot.model.call import Answer, Refusal, Reply
@@ -38,6 +40,7 @@ class Door:
         self.uploaded: list[dict[str, Any]] = []
         self.status = "completed"
         self.fail: dict[str, httpx2.Response] = {}
+        self.metadata: dict[str, str] = {}
 
     def __call__(self, request: httpx2.Request) -> httpx2.Response:
         path = request.url.path.removeprefix("/v1")
@@ -49,13 +52,19 @@ class Door:
             content = request.content.decode()
             assert 'name="purpose"' in content
             assert "\r\n\r\nbatch\r\n" in content
-            self.uploaded = [json.loads(line) for line in content.splitlines() if line.startswith("{")]
+            self.uploaded += [json.loads(line) for line in content.splitlines() if line.startswith("{")]
             return httpx2.Response(200, json={"id": "file-in", "object": "file"})
         if (request.method, path) == ("POST", "/batches"):
-            assert json.loads(request.content) == {
+            made = json.loads(request.content)
+            self.metadata = made.pop("metadata")
+            assert made == {
                 "input_file_id": "file-in", "endpoint": "/v1/chat/completions", "completion_window": "24h",
             }  # fmt: skip
             return httpx2.Response(200, json={"id": "batch_1", "status": "validating"})
+        if (request.method, path) == ("GET", "/batches"):
+            others: list[Any] = [{"id": "batch_0", "status": "completed", "metadata": None}, "?"]
+            mine = {"id": "batch_1", "status": "in_progress", "metadata": self.metadata}
+            return httpx2.Response(200, json={"object": "list", "data": [*others, *([mine] if self.metadata else [])]})
         if path.endswith("/cancel"):
             return httpx2.Response(200, json={"id": "batch_1", "status": "cancelling"})
         if path == "/batches/batch_1":
@@ -85,12 +94,16 @@ async def test_requests_go_up_as_a_file_and_answers_come_back_by_their_ids() -> 
     door = Door(all_good)
     client = batches(door)
     asked = {"a": ASKED, "b": replace(ASKED, user="and now")}
-    state = await client.submit(asked, 5.0)
+    state = await client.submit(asked, "m1", 5.0)
     assert (state.id, state.ended) == ("batch_1", False)
     state = await client.state(state.id, 5.0)
     assert (state.status, state.ended, state.output_file) == ("completed", True, "file-out")
     found = await client.results(state, asked, 5.0)
     assert {key: one.text for key, one in found.items() if isinstance(one, Completion)} == {"a": "{}", "b": "{}"}
+    again = await client.find("m1", 5.0)
+    assert again is not None
+    assert again.id == "batch_1"
+    assert await client.find("m2", 5.0) is None
     first = door.uploaded[0]
     assert (first["custom_id"], first["method"], first["url"]) == ("a", "POST", "/v1/chat/completions")
     assert first["body"]["max_completion_tokens"] == 100
@@ -103,7 +116,7 @@ async def test_azure_writes_the_path_without_the_version() -> None:
     door = Door(all_good)
     door.fail["POST /batches"] = httpx2.Response(200, json={"id": "batch_1", "status": "validating"})
     client = Batches("model", URL, "k", httpx2.MockTransport(lambda r: _azure(door, r)), "azure")
-    await client.submit({"a": ASKED}, 5.0)
+    await client.submit({"a": ASKED}, "m1", 5.0)
     assert door.uploaded[0]["url"] == "/chat/completions"
     await client.aclose()
 
@@ -133,7 +146,7 @@ async def test_every_line_is_a_completion_or_one_error() -> None:
 
     client = batches(Door(answer))
     asked = dict.fromkeys("abcdef", ASKED)
-    state = await client.state((await client.submit(asked, 5.0)).id, 5.0)
+    state = await client.state((await client.submit(asked, "m1", 5.0)).id, 5.0)
     found = await client.results(state, asked, 5.0)
     assert {key: type(one) for key, one in found.items()} == {
         "a": Completion, "b": Malformed, "c": Unavailable, "d": Denied, "e": Unavailable,
@@ -158,7 +171,7 @@ async def test_what_the_door_answers_otherwise_is_one_error(where: str, response
     door.fail[where] = response
     client = batches(door)
     with pytest.raises(error) as caught:
-        await client.submit({"a": ASKED}, 5.0)
+        await client.submit({"a": ASKED}, "m1", 5.0)
     assert "sk-secret" not in str(caught.value)
     await client.aclose()
 
@@ -236,3 +249,129 @@ async def test_an_upload_that_is_refused_costs_nothing() -> None:
     replies, spent, _ = await desk_of(door, 1)
     assert [reply.outcome for reply in replies if isinstance(reply, Refusal)] == ["off"]
     assert spent[0]["settled_usd"] == 0
+
+
+# --- a process that dies while its batch is with the provider ---------------------------------------------------------
+
+
+class Dies(Exception):
+    """kill -9, as far as a test can: nothing of the desk runs after it."""
+
+
+class DyingDoor:
+    """The door of a process that ends at a step."""
+
+    name = "model"
+
+    def __init__(self, inner: Batches, at: str) -> None:
+        self._inner, self._at = inner, at
+
+    async def submit(self, requests: Any, mark: str, timeout_seconds: float) -> Any:
+        if self._at == "before":
+            raise Dies
+        state = await self._inner.submit(requests, mark, timeout_seconds)
+        if self._at == "submitted":
+            raise Dies
+        return state
+
+    async def state(self, batch_id: str, timeout_seconds: float) -> Any:
+        raise Dies
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+
+async def ask(desk: BatchDesk, numbers: Sequence[int], run: str, seconds: float = 3600.0) -> list[Reply]:
+    """The same questions by whichever process, each with a workflow of its own."""
+    tasks = [
+        asyncio.create_task(
+            desk.complete(
+                call(n, use="batch", priority="batch", workflow_id=f"eval:{run}", step=f"case {n}", user=f"q{n}"), 1.0
+            )
+        )
+        for n in numbers
+    ]
+    while desk.waiting < len(numbers):
+        await asyncio.sleep(0)
+    try:
+        await desk.send(seconds)
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+
+
+def a_desk(store: MemoryStore, door: Any) -> BatchDesk:
+    return BatchDesk(
+        store, ManualClock(AT), CHEAP, door, ceilings=Ceilings(), limits=GatewayLimits(), redact=lambda text: text
+    )
+
+
+@pytest.mark.parametrize("at", ["submitted", "state"])
+async def test_what_a_dead_process_sent_is_collected_by_the_next_and_paid_once(at: str) -> None:
+    store, door = MemoryStore(), Door(all_good, looks=2)
+    client = batches(door)
+    with pytest.raises(Dies):
+        await ask(a_desk(store, DyingDoor(client, at)), [1, 2], "one")
+    assert {row["state"] for row in await store.query("SELECT state FROM spend")} == {"open"}
+    living = await batch_rows.living(store, "T1", AT)
+    assert living == {"eval:one"}
+    assert await store.transaction(lambda tx: spend.settle_abandoned(tx, "T1", living, AT)) == 0
+
+    replies = await ask(a_desk(store, client), [2, 3], "two")
+    assert all(isinstance(reply, Answer) for reply in replies)
+    assert door.requests.count(("POST", "/batches")) == 2, "the third question is new, the second is not sent again"
+    assert [line["body"]["messages"][1]["content"] for line in door.uploaded] == ["q1", "q2", "q3"]
+    spent = await store.query("SELECT workflow_id, step, state FROM spend ORDER BY workflow_id, step")
+    assert [(row["workflow_id"], row["step"], row["state"]) for row in spent] == [
+        ("eval:one", "case 1", "settled"), ("eval:one", "case 2", "settled"), ("eval:two", "case 3", "settled"),
+    ]  # fmt: skip
+    assert await store.query("SELECT * FROM batch_requests") == []
+    assert len(await store.query("SELECT id FROM calls")) == 3
+    await client.aclose()
+    await store.close()
+
+
+async def test_what_never_reached_the_provider_is_paid_in_full_and_asked_again() -> None:
+    store, door = MemoryStore(), Door(all_good)
+    client = batches(door)
+    with pytest.raises(Dies):
+        await ask(a_desk(store, DyingDoor(client, "before")), [1], "one")
+    (reply,) = await ask(a_desk(store, client), [1], "two")
+    assert isinstance(reply, Answer)
+    spent = await store.query("SELECT workflow_id, settled_usd, reserved_usd FROM spend ORDER BY workflow_id")
+    assert spent[0]["settled_usd"] == spent[0]["reserved_usd"]
+    assert 0 < spent[1]["settled_usd"] < spent[1]["reserved_usd"]
+    await client.aclose()
+    await store.close()
+
+
+async def test_while_the_door_is_down_nothing_is_given_up() -> None:
+    store, door = MemoryStore(), Door(all_good)
+    client = batches(door)
+    with pytest.raises(Dies):
+        await ask(a_desk(store, DyingDoor(client, "state")), [1], "one")
+    door.fail["GET /batches/batch_1"] = httpx2.Response(503)
+    (reply,) = await ask(a_desk(store, client), [1], "two")
+    assert isinstance(reply, Refusal)
+    assert reply.outcome == "off"
+    assert len(await store.query("SELECT * FROM batch_requests")) == 1
+    door.fail.clear()
+    (reply,) = await ask(a_desk(store, client), [1], "three")
+    assert isinstance(reply, Answer)
+    assert door.requests.count(("POST", "/batches")) == 1
+    await client.aclose()
+    await store.close()
+
+
+async def test_after_a_day_nobody_waits_for_it() -> None:
+    store, door = MemoryStore(), Door(all_good)
+    client = batches(door)
+    with pytest.raises(Dies):
+        await ask(a_desk(store, DyingDoor(client, "state")), [1], "one")
+    later = AT + batch_rows.LONGEST + timedelta(seconds=1)
+    living = await batch_rows.living(store, "T1", later)
+    assert living == frozenset()
+    assert await store.transaction(lambda tx: spend.settle_abandoned(tx, "T1", living, later)) == 1
+    await client.aclose()
+    await store.close()
