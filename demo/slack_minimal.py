@@ -1,7 +1,8 @@
 """A Slack without a web page, for machines on which the local Slack cannot be had: only what the bot itself calls.
 
-Speaks as much of the Web API and of Socket Mode as the bot needs, keeps messages in memory, and answers the local
-Slack's control paths that the demo uses, so that the demo shows the same card in the terminal either way.
+Speaks as much of the Web API and of Socket Mode as the bot needs, keeps messages and open forms in memory, and answers
+the local Slack's control paths and page socket as far as the demo uses them, so that the demo shows the same card in
+the terminal, and confirms its suspect through the same form, either way.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ class MinimalSlack:
         self._messages: dict[str, list[dict[str, Any]]] = {name: [] for name in self._channels}
         self._numbers = itertools.count(1)
         self._sockets: set[web.WebSocketResponse] = set()
+        self._forms: list[dict[str, Any]] = []
+        """Views that stand open, the newest last; a form that was sent is gone."""
         self._base = ""
 
     @contextlib.asynccontextmanager
@@ -38,6 +41,7 @@ class MinimalSlack:
         app.router.add_get("/socket/{id}", self._socket)
         app.router.add_route("*", "/api/{method}", self._api)
         app.router.add_post("/response/{channel}", self._respond)
+        app.router.add_get("/ui", self._looked_at)
         app.router.add_get("/_control/state", self._state)
         app.router.add_get("/_control/messages/{channel}", self._listed)
         app.router.add_post("/_control/command", self._command)
@@ -77,7 +81,7 @@ class MinimalSlack:
             "chat.postMessage": self._post,
             "chat.postEphemeral": lambda asked: {"message_ts": self._post({**asked, "subtype": "ephemeral"})["ts"]},
             "chat.update": self._update,
-            "views.open": lambda asked: {"view": {**_object(asked["view"]), "id": f"V{next(self._numbers)}"}},
+            "views.open": self._open,
         }
         method = request.match_info["method"]
         if method not in methods:
@@ -142,6 +146,11 @@ class MinimalSlack:
                 return {"channel": asked["channel"], "ts": message["ts"], "text": message["text"], "message": message}
         raise KeyError("message")
 
+    def _open(self, asked: dict[str, Any]) -> dict[str, Any]:
+        view = {**_object(asked["view"]), "id": f"V{next(self._numbers)}"}
+        self._forms.append(view)
+        return {"view": view}
+
     # --- Socket Mode ---
 
     async def _socket(self, request: web.Request) -> web.WebSocketResponse:
@@ -172,7 +181,29 @@ class MinimalSlack:
         self._post({**await request.json(), "channel": request.match_info["channel"], "subtype": "ephemeral"})
         return web.Response(text="ok")
 
-    # --- the control paths of the local Slack ---
+    # --- the control paths of the local Slack, and what its page is told and tells ---
+
+    async def _looked_at(self, request: web.Request) -> web.WebSocketResponse:
+        page = web.WebSocketResponse()
+        await page.prepare(request)
+        await page.send_json({"t": "state", "state": {"modalStack": self._forms, "homeViews": {}}})
+        async for message in page:
+            said = json.loads(message.data) if message.type == WSMsgType.TEXT else {}
+            if said.get("t") == "view_submit" and self._forms:
+                await self._submitted(self._forms.pop(), said)
+        return page
+
+    async def _submitted(self, view: dict[str, Any], said: dict[str, Any]) -> None:
+        team = {"id": self._workspace["workspace"]["teamId"], "domain": self._workspace["workspace"]["domain"]}
+        payload = {
+            "type": "view_submission",
+            "api_app_id": self._app["appId"],
+            "team": team,
+            "user": {"id": said["user"], "team_id": team["id"]},
+            "trigger_id": uuid.uuid4().hex,
+            "view": {**view, "app_id": self._app["appId"], "state": {"values": said["values"]}},
+        }
+        await self._envelope("interactive", payload)
 
     async def _page(self, _: web.Request) -> web.Response:
         return web.Response(text="This Slack has no web page: the demo shows its messages in the terminal.\n")
