@@ -49,6 +49,10 @@ MODEL = "gen_ai.request.model"
 ANSWERED_BY = "gen_ai.response.model"
 FINISH_REASONS = "gen_ai.response.finish_reasons"
 MAX_TOKENS = "gen_ai.request.max_tokens"
+SEED = "gen_ai.request.seed"
+TEMPERATURE = "gen_ai.request.temperature"
+OUTPUT_TYPE = "gen_ai.output.type"
+API_TYPE = "openai.api.type"
 TOKENS_IN = "gen_ai.usage.input_tokens"
 TOKENS_OUT = "gen_ai.usage.output_tokens"
 TOKENS_CACHED = "gen_ai.usage.cache_read.input_tokens"
@@ -56,6 +60,7 @@ TOKEN_TYPE = "gen_ai.token.type"  # noqa: S105 - an attribute's name
 FINGERPRINT = "openai.response.system_fingerprint"
 ERROR_TYPE = "error.type"
 SERVER = "server.address"
+SERVER_PORT = "server.port"
 USE = "sitrep.use"
 PROMPT = "sitrep.prompt"
 PROMPT_SHA256 = "sitrep.prompt.sha256"
@@ -81,6 +86,7 @@ MODEL_TOKENS = "gen_ai.client.token.usage"
 MODEL_COST = "sitrep.model.cost"
 MODEL_REQUESTS = "sitrep.model.requests"
 MODEL_OUTCOMES = "sitrep.model.outcomes"
+MODEL_CACHED_TOKENS = "sitrep.model.cached_tokens"
 MODEL_CACHE_HITS = "sitrep.model.cache_hits"
 RETRIES = "sitrep.model.retries"
 BREAKER_STATE = "sitrep.model.breaker_state"
@@ -113,6 +119,7 @@ COUNTERS: dict[str, tuple[str, str]] = {
     MODEL_COST: ("{USD}", "Money settled for model calls, by use, model and prompt"),
     MODEL_REQUESTS: ("{request}", "Requests sent to a model endpoint, by endpoint and error.type"),
     MODEL_OUTCOMES: ("{call}", "Model calls by outcome, use, model, prompt and snapshot"),
+    MODEL_CACHED_TOKENS: ("{token}", "Input tokens that the provider had cached; a part of gen_ai.client.token.usage"),
     MODEL_CACHE_HITS: ("{call}", "Answers taken from the response cache"),
     RETRIES: ("{request}", "Requests that were retries"),
     FINGERPRINT_CHANGES: ("{change}", "Changes of the endpoint's system_fingerprint under one pin"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from opentelemetry import trace
 
@@ -13,22 +13,37 @@ from bot.model.pins import Pin
 from bot.types import Usage
 from integrations.ports import Completion
 
+PROVIDERS: Mapping[str, str] = {"azure": "azure.ai.openai"}
+"""Our word for a kind of server, and the conventions' where they have another; own servers have none of theirs."""
+
 
 def describe(span: trace.Span, call: ModelCall, pin: Pin, reply: Reply, seconds: float) -> None:
     """The span and the duration of one logical call, in the words of the GenAI conventions."""
     outcome = "answered" if isinstance(reply, Answer) else reply.outcome
-    attributes: dict[str, str | int | float | bool] = {
-        telemetry.OPERATION: "chat",
-        telemetry.PROVIDER: pin.server,
-        telemetry.MODEL: pin.name,
-        telemetry.USE: call.use,
-        telemetry.PROMPT: call.prompt,
-    }
-    telemetry.histogram(telemetry.MODEL_DURATION).record(seconds, {**attributes, telemetry.OUTCOME: outcome})
+    labels = _of(call, pin)
+    failed = {telemetry.ERROR_TYPE: outcome} if isinstance(reply, Refusal) else {}
+    told = {**labels, **failed, telemetry.PROMPT: call.prompt, telemetry.OUTCOME: outcome}
+    telemetry.histogram(telemetry.MODEL_DURATION).record(seconds, told)
     if isinstance(reply, Refusal):
-        labels = {telemetry.USE: call.use, telemetry.MODEL: pin.name, telemetry.PROMPT: call.prompt}
-        telemetry.counter(telemetry.MODEL_OUTCOMES).add(1, {**labels, telemetry.OUTCOME: reply.outcome})
+        counted = {telemetry.USE: call.use, telemetry.MODEL: pin.name, telemetry.PROMPT: call.prompt}
+        telemetry.counter(telemetry.MODEL_OUTCOMES).add(1, {**counted, telemetry.OUTCOME: reply.outcome})
         span.set_status(trace.StatusCode.ERROR, reply.outcome)
+    attributes: dict[str, str | int | float | bool] = {
+        **told,
+        telemetry.OUTPUT_TYPE: "json",
+        telemetry.SERVER_PORT: pin.port,
+        telemetry.PROMPT_SHA256: call.prompt_sha256,
+        telemetry.SNAPSHOT: call.snapshot,
+        telemetry.WORKSPACE: call.workspace_id,
+        telemetry.INCIDENT: call.incident_id or "",
+        telemetry.TRIAGE: call.triage_id or "",
+        telemetry.MAX_TOKENS: call.max_output_tokens,
+    }
+    if pin.server in {"openai", "azure"}:
+        attributes[telemetry.API_TYPE] = "chat_completions"
+    for name, attribute in (("seed", telemetry.SEED), ("temperature", telemetry.TEMPERATURE)):
+        if name in call.parameters and name in pin.accepts:
+            attributes[attribute] = call.parameters[name]
     if usage := reply.usage:
         attributes |= {
             telemetry.ANSWERED_BY: usage.answered_by,
@@ -38,25 +53,27 @@ def describe(span: trace.Span, call: ModelCall, pin: Pin, reply: Reply, seconds:
             telemetry.COST_USD: usage.cost_usd,
             telemetry.CACHE_HIT: usage.cache_hit,
         }
-    span.set_attributes(
-        {
-            **attributes,
-            telemetry.OUTCOME: outcome,
-            telemetry.PROMPT_SHA256: call.prompt_sha256,
-            telemetry.SNAPSHOT: call.snapshot,
-            telemetry.WORKSPACE: call.workspace_id,
-            telemetry.INCIDENT: call.incident_id or "",
-            telemetry.TRIAGE: call.triage_id or "",
-            telemetry.MAX_TOKENS: call.max_output_tokens,
-        }
-    )
+    span.set_attributes(attributes)
+
+
+def _of(call: ModelCall, pin: Pin) -> dict[str, str]:
+    """What the conventions want on every span and metric of a call, and our use."""
+    return {
+        telemetry.OPERATION: "chat",
+        telemetry.PROVIDER: PROVIDERS.get(pin.server, pin.server),
+        telemetry.MODEL: pin.name,
+        telemetry.SERVER: pin.host,
+        telemetry.USE: call.use,
+    }
 
 
 def settled(call: ModelCall, pin: Pin, usage: Usage) -> None:
-    """Money and tokens of one pin's part of a call."""
-    labels = {telemetry.USE: call.use, telemetry.MODEL: usage.model, telemetry.PROMPT: usage.prompt}
-    telemetry.counter(telemetry.MODEL_COST).add(usage.cost_usd, {**labels, telemetry.SERVER: pin.host})
-    for kind, count in (("input", usage.tokens_in), ("output", usage.tokens_out), ("cached", usage.tokens_cached)):
+    """Money and tokens of one pin's part of a call. Cached tokens are a part of the input, and counted apart."""
+    labels = {**_of(call, pin), telemetry.PROMPT: usage.prompt}
+    money = {telemetry.USE: call.use, telemetry.MODEL: usage.model, telemetry.PROMPT: usage.prompt}
+    telemetry.counter(telemetry.MODEL_COST).add(usage.cost_usd, {**money, telemetry.SERVER: pin.host})
+    telemetry.counter(telemetry.MODEL_CACHED_TOKENS).add(usage.tokens_cached, money)
+    for kind, count in (("input", usage.tokens_in), ("output", usage.tokens_out)):
         telemetry.histogram(telemetry.MODEL_TOKENS).record(count, {**labels, telemetry.TOKEN_TYPE: kind})
 
 

@@ -78,6 +78,11 @@ class Pin:
     def host(self) -> str:
         return urlsplit(self.endpoint).hostname or ""
 
+    @property
+    def port(self) -> int:
+        parts = urlsplit(self.endpoint)
+        return parts.port or (443 if parts.scheme == "https" else 80)
+
     def answered(self, model: str) -> bool:
         """Whether an answer that says it is from `model` is from this pin."""
         return model in self.answers_as
