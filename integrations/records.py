@@ -11,7 +11,7 @@ import json
 import pickle
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Annotated, Any, Generic, Literal, TypeVar, overload
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_serializer, model_validator
@@ -470,3 +470,15 @@ class Channel(Record):
     shared: bool = False
     pending_share: bool = False
     archived: bool = False
+
+
+FRESH = timedelta(hours=1)
+"""An alert that began longer than this before its incident was triggered tells of something else."""
+
+
+def first_alert(fired: Iterable[datetime], triggered_at: datetime) -> datetime:
+    """When the trouble was first told: by the first alert of the hour before the trigger, by the trigger at the latest.
+
+    Alertmanager sends what has been firing for days in one group with what is new, and senders' clocks differ.
+    """
+    return min((one for one in fired if triggered_at - FRESH <= one <= triggered_at), default=triggered_at)

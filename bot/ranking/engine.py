@@ -12,7 +12,7 @@ from datetime import datetime
 from bot.ranking.calibrate import combined, probabilities
 from bot.ranking.causes import Causes, Finding, ServiceCause
 from bot.ranking.changes import rank_changes
-from bot.ranking.focus import focused, split
+from bot.ranking.focus import looks_at, split
 from bot.ranking.graph import connected, distances
 from bot.ranking.metric_only import metric_only_scores
 from bot.ranking.metrics import EXPLAINING, Move, find_moves
@@ -71,6 +71,10 @@ class Examined:
     def traced(self) -> bool:
         return bool(self.signs.calls.spans or self.signs.calls.loose)
 
+    def loudest(self, weights: Weights) -> float:
+        """The highest score of a service."""
+        return max(service_scores(self.signs, self.alerting, self.edges, weights).values(), default=0.0)
+
 
 def examine(
     telemetry: Telemetry,
@@ -81,22 +85,30 @@ def examine(
     profiles: Profiles | None,
     weights: Weights,
 ) -> Examined:
-    """Everything about a window that does not depend on [signs] and [decision]."""
+    """Everything about a window that needs no decision.
+
+    A window that is longer than the trouble dilutes it: the last five minutes before the alert are looked at, and the
+    later half and quarter of them, down to a minute; the look in which a service stands out most is taken.
+    """
     profiles = profiles if profiles is not None else Profiles(limit=1)
-    templates = Templates()
     alerted_at = alerted_at or telemetry.window.end
-    telemetry = focused(telemetry, alerted_at, weights.window.focus_minutes)
-    profile = profiles.of(telemetry.baselines, weights.pattern, templates)
-    calls = read_calls(telemetry.spans, telemetry.logs, templates)
-    traced = bool(calls.spans or calls.loose)
-    return Examined(
-        telemetry=telemetry,
-        signs=read_signs(telemetry, calls, profile, weights),
-        moves=find_moves(telemetry.series, telemetry.window, weights.metric, RATES if traced else None),
-        alerting=alerting,
-        alerted_at=alerted_at,
-        edges=edges | calls.edges() | profile.edges,
-    )
+    looks = []
+    for looked in looks_at(telemetry, alerted_at, weights.window):
+        templates = Templates()
+        profile = profiles.of(looked.baselines, weights.pattern, templates)
+        calls = read_calls(looked.spans, looked.logs, templates)
+        traced = bool(calls.spans or calls.loose)
+        looks.append(
+            Examined(
+                telemetry=looked,
+                signs=read_signs(looked, calls, profile, weights),
+                moves=find_moves(looked.series, looked.window, weights.metric, RATES if traced else None),
+                alerting=alerting,
+                alerted_at=alerted_at,
+                edges=edges | calls.edges() | profile.edges,
+            )
+        )
+    return looks[0] if len(looks) == 1 else max(looks, key=lambda one: one.loudest(weights))
 
 
 def judge(examined: Examined, weights: Weights, past_culprits: Mapping[str, int]) -> Causes:

@@ -7,9 +7,23 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TypeVar
 
+from bot.ranking.weights import WindowWeights
 from integrations.records import Baseline, Batch, LogRecord, Span, Telemetry, Window
 
 T = TypeVar("T", Span, LogRecord)
+
+
+def looks_at(telemetry: Telemetry, alerted_at: datetime, weights: WindowWeights) -> list[Telemetry]:
+    """The telemetry from `focus_minutes` before the alert on, then from half as long before, down to
+    `shortest_minutes`: the longest first, without those that would be the whole window again."""
+    looks = [focused(telemetry, alerted_at, weights.focus_minutes)]
+    minutes = weights.focus_minutes / 2
+    while minutes >= max(weights.shortest_minutes, 0.25):
+        looked = focused(telemetry, alerted_at, minutes)
+        if looked is not telemetry:
+            looks.append(looked)
+        minutes /= 2
+    return looks
 
 
 def focused(telemetry: Telemetry, alerted_at: datetime, minutes: float) -> Telemetry:

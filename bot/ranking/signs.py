@@ -15,6 +15,7 @@ from bot.ranking.profile import Profile
 from bot.ranking.times import Slow, own_times, slower, transit_times
 from bot.ranking.weights import SumWeights, Weights
 from bot.ranking.window import BUCKET_NS, Calls
+from bot.ranking.wording import as_before
 from bot.ranking.words import move_in_words, own_time_in_words, pattern_in_words, transit_in_words
 from integrations.records import Telemetry
 
@@ -49,7 +50,8 @@ class Signs:
 
 
 def read_signs(telemetry: Telemetry, calls: Calls, profile: Profile, weights: Weights) -> Signs:
-    """Compares one window with the healthy profile."""
+    """Compares one window with the healthy profile; a line in new words is taken for the one whose place it took."""
+    as_before(calls, profile)
     return Signs(
         calls=calls,
         profile=profile,

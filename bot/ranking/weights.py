@@ -32,6 +32,7 @@ class Decision:
 @dataclass(frozen=True, slots=True)
 class WindowWeights:
     focus_minutes: float
+    shortest_minutes: float
 
 
 @dataclass(frozen=True, slots=True)

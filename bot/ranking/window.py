@@ -1,8 +1,9 @@
 """One window's spans and log records as a forest of calls with the events of each call.
 
 An operation is a service and a span name; its context adds the operation that called it. The events of a call are
-what it did: the calls it made, the log templates it wrote (joined by span id), and `error` when its status says so.
-Log records without a known span are counted in five-second buckets of their service.
+what it did: the calls it made, the log templates it wrote (joined by span id; a line that names only its trace belongs
+to the span in which the trace entered the service), and `error` when its status says so. Log records without either
+are counted in five-second buckets of their service.
 """
 
 from __future__ import annotations
@@ -127,10 +128,21 @@ def _link(calls: Calls, position: dict[str, int]) -> None:
             events[event] = events.get(event, 0) + 1
 
 
+def _entries(calls: Calls) -> dict[tuple[str, str], int]:
+    """Trace and service to the span in which the trace first entered the service."""
+    first: dict[tuple[str, str], int] = {}
+    for i, span in enumerate(calls.spans):
+        key = (span.trace_id, span.service)
+        if key not in first or span.start_ns < calls.spans[first[key]].start_ns:
+            first[key] = i
+    return first
+
+
 def _add_logs(
     calls: Calls, batches: Sequence[Batch[LogRecord]], position: dict[str, int], templates: Templates
 ) -> None:
     known: dict[tuple[str, str], Event] = {}
+    entries: dict[tuple[str, str], int] | None = None
     for batch in batches:
         origin = origin_of(batch)
         services = set()
@@ -142,6 +154,9 @@ def _add_logs(
             if event is None:
                 event = known[key] = ("log", record.level, templates.of(record.body))
             i = position.get(record.span_id, -1) if record.span_id else -1
+            if i < 0 and record.trace_id:
+                entries = entries if entries is not None else _entries(calls)
+                i = entries.get((record.trace_id, record.service), -1)
             if i >= 0:
                 events = calls.events[i]
             else:

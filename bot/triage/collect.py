@@ -50,6 +50,8 @@ LOOK_AHEAD = timedelta(minutes=2)
 CHANGES_BACK = timedelta(hours=24)
 HEALTHY = (timedelta(hours=1), timedelta(days=1), timedelta(days=7))
 """How much earlier the same window is taken as what "normal" looks like."""
+COMMIT_KEY = 4
+"""Characters of a commit that two systems at least agree in: one shortens it, no one to less."""
 CIRCUIT_FAILURES = 5
 CIRCUIT_SECONDS = 30.0
 
@@ -280,11 +282,16 @@ def _distinct_changes(findings: Sequence[Findings]) -> tuple[ChangeEvent, ...]:
     within ten minutes; or one system in two ways (GitHub's webhook and its API): the same id. The one that shows what
     changed is kept, and none of the readers is widened by it."""
     kept: list[ChangeEvent] = []
+    known: dict[object, list[ChangeEvent]] = {}
     ordered = sorted((c for f in findings for c in f.changes), key=lambda c: (not c.detail, c.size is None, c.id))
     for change in ordered:
-        twin = next((k for k in kept if _same_change(k, change)), None)
-        if twin is None:
+        keys: list[object] = [change.id.casefold()]
+        if change.commit is not None:
+            keys.append((change.service, change.commit[:COMMIT_KEY]))
+        if not any(_same_change(one, change) for key in keys for one in known.get(key, ())):
             kept.append(change)
+            for key in keys:
+                known.setdefault(key, []).append(change)
     return tuple(sorted(kept, key=lambda c: (c.changed_at, c.id)))
 
 

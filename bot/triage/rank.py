@@ -18,7 +18,7 @@ from bot.ranking.profile import Profiles
 from bot.triage.draw import MAX_DRAWN_BYTES, drawings
 from bot.triage.redact import Redacted
 from bot.types import MAX_EVIDENCE, MAX_RANKED_BYTES, Ranked, Reason, ServiceScore, Suspect, TimelineEntry
-from integrations.records import ChangeEvent, Evidence
+from integrations.records import ChangeEvent, Evidence, first_alert
 
 _PROFILES = Profiles()
 """Healthy windows, in the worker's memory only, keyed by source, window and readers."""
@@ -57,9 +57,9 @@ def rank(
 
 
 def first_alert_at(redacted: Redacted) -> datetime:
-    """When the first alert fired; when the incident was triggered where no alert says."""
-    fired = [one.observed_at for one in redacted.evidence if one.kind == "alert"]
-    return min(fired, default=redacted.incident.triggered_at)
+    """When the first alert fired; when the incident was triggered where no alert of the hour before says."""
+    fired = (one.observed_at for one in redacted.evidence if one.kind == "alert")
+    return first_alert(fired, redacted.incident.triggered_at)
 
 
 def seconds_in_words(seconds: float) -> str:

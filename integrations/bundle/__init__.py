@@ -20,7 +20,18 @@ from integrations.bundle.events import fetch_alerts, fetch_changes, read_inciden
 from integrations.bundle.telemetry import fetch_logs, fetch_metrics, fetch_traces, metric_words
 from integrations.errors import Malformed, Unavailable
 from integrations.ports import Source
-from integrations.records import EVERYONE, Findings, Incident, LogRecord, Question, Readers, ServiceNames, Span, Window
+from integrations.records import (
+    EVERYONE,
+    Findings,
+    Incident,
+    LogRecord,
+    Question,
+    Readers,
+    ServiceNames,
+    Span,
+    Window,
+    first_alert,
+)
 
 DEFAULT_WINDOW = timedelta(minutes=1)
 
@@ -49,9 +60,10 @@ class Bundle:
         """What a live triage of this incident would ask; the window is the minute before the first alert."""
         service = self.incident.service
         try:
-            end = min((one.observed_at for one in fetch_alerts(self).evidence), default=self.incident.triggered_at)
+            fired = [one.observed_at for one in fetch_alerts(self).evidence]
         except (Unavailable, Malformed):
-            end = self.incident.triggered_at
+            fired = []
+        end = first_alert(fired, self.incident.triggered_at)
         return Question(
             incident=self.incident,
             services=(ServiceNames(name=service),) if service else (),

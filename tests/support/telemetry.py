@@ -62,7 +62,7 @@ def healthy(request: Request, random: random.Random) -> None:
 
 
 def minute(edit: Edit = healthy, *, requests: int = 30, start: datetime | None = None, seed: int = 1,
-           trace_logs: bool = True) -> tuple[list[Span], list[LogRecord]]:  # fmt: skip
+           trace_logs: bool | None = True) -> tuple[list[Span], list[LogRecord]]:  # fmt: skip
     """The spans and log records of one minute."""
     chance = random.Random(seed)
     start = start or ALERTED - timedelta(minutes=1)
@@ -78,7 +78,9 @@ def minute(edit: Edit = healthy, *, requests: int = 30, start: datetime | None =
     return spans, logs
 
 
-def _write(request: Request, at: int, trace: str, spans: list[Span], logs: list[LogRecord], trace_logs: bool) -> None:
+def _write(
+    request: Request, at: int, trace: str, spans: list[Span], logs: list[LogRecord], trace_logs: bool | None
+) -> None:
     def add(name: str, service: str, operation: str, parent: str, start: float, length: float) -> str:
         span_id = f"{trace}{name}"
         spans.append(
@@ -94,7 +96,14 @@ def _write(request: Request, at: int, trace: str, spans: list[Span], logs: list[
     def write(service: str, span_id: str, start: float, lines: list[tuple[str, str]]) -> None:
         for i, (level, body) in enumerate(lines):
             logs.append(
-                LogRecord(at + int((start + i * 0.01) * MS), service, level, body, trace, span_id if trace_logs else "")
+                LogRecord(
+                    at + int((start + i * 0.01) * MS),
+                    service,
+                    level,
+                    body,
+                    "" if trace_logs is None else trace,
+                    span_id if trace_logs else "",
+                )
             )
 
     stock = request.stock_own_ms
@@ -124,12 +133,15 @@ def telemetry(
     series: tuple[Series, ...] = (),
     changes: tuple[ChangeEvent, ...] = (),
     requests: int = 30,
-    trace_logs: bool = True,
+    trace_logs: bool | None = True,
     readers: Readers = EVERYBODY,
     log_readers: Readers | None = None,
     url: str = "",
 ) -> Telemetry:
-    """One minute with the fault, and healthy minutes an hour, two hours … before."""
+    """One minute with the fault, and healthy minutes an hour, two hours … before.
+
+    `trace_logs`: whether lines name their span; False: their trace alone; None: neither.
+    """
     spans, logs = minute(edit, requests=requests, trace_logs=trace_logs)
     healthy_windows = []
     for back in range(1, baselines + 1):

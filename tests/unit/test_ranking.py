@@ -14,8 +14,12 @@ import pytest
 from bot.errors import ConfigurationError
 from bot.ranking.causes import Causes
 from bot.ranking.engine import rank_causes
+from bot.ranking.focus import looks_at
 from bot.ranking.profile import Profiles
+from bot.ranking.templates import Templates
 from bot.ranking.weights import shipped_weights, weights_from
+from bot.ranking.window import read_calls
+from bot.ranking.wording import as_before
 from integrations.records import Batch, LogRecord, Span, Telemetry, Window
 from tests.support.telemetry import (
     ALERTED,
@@ -245,9 +249,80 @@ def test_without_a_healthy_window_failures_still_point_somewhere() -> None:
 
 
 def test_log_lines_without_span_ids_count_by_service() -> None:
-    found = causes(telemetry(wrong_return, trace_logs=False))
+    found = causes(telemetry(wrong_return, trace_logs=None))
     assert found.services[0].service in ("stock", "shop")
     assert any("5-second stretches of stock" in f.text for one in found.services for f in one.findings)
+
+
+def test_a_line_that_names_its_trace_alone_belongs_to_the_call_that_entered_the_service() -> None:
+    found = causes(telemetry(silent_exception, trace_logs=False))
+    assert found.services[0].service == "price"
+    assert found.services[0].probability >= 0.7
+    assert "0 of 30 calls of Price.get logged “price computed”" in found.services[0].findings[0].text
+
+
+def other_words(request: Request, random: Random) -> None:
+    """The shop and the stock were deployed with other words for the same lines."""
+    request.shop_logs = [("INFO", "the order was accepted"), ("INFO", "Order paid")]
+    request.stock_logs = [("INFO", "stock was looked up"), ("INFO", "stock is Success")]
+
+
+def test_new_words_for_the_same_line_are_no_news() -> None:
+    assert all(one.probability < 0.4 for one in causes(telemetry(other_words)).services)
+
+    def and_a_fault(request: Request, random: Random) -> None:
+        other_words(request, random)
+        silent_exception(request, random)
+
+    assert causes(telemetry(and_a_fault)).services[0].service == "price"
+
+
+@pytest.mark.parametrize(
+    "instead",
+    [("WARN", "price computed"), ("INFO", "price not computed"), ("INFO", "price computed with error"), None],
+    ids=["another level", "another outcome", "a failure", "nothing"],
+)
+def test_words_that_say_something_else_are_news(instead: tuple[str, str] | None) -> None:
+    def edit(request: Request, random: Random) -> None:
+        request.price_logs = [instead] if instead else []
+
+    first = causes(telemetry(edit)).services[0]
+    assert first.service == "price"
+    assert first.probability >= 0.4
+
+
+def test_one_new_line_stands_for_one_healthy_line() -> None:
+    """Two lines that both could be “order paid”: only one is, the other is new."""
+
+    def edit(request: Request, random: Random) -> None:
+        request.shop_logs = [("INFO", "order accepted"), ("INFO", "the order paid"), ("INFO", "order paid twice")]
+
+    told = telemetry(edit)
+    calls = read_calls(told.spans, told.logs)
+    as_before(calls, Profiles().of(told.baselines, shipped_weights().pattern, Templates()))
+    lines = {event[2] for events in calls.events for event in events if event[0] == "log"}
+    assert "order paid" in lines
+    assert len(lines & {"the order paid", "order paid twice"}) == 1
+
+
+def test_trouble_of_a_minute_in_a_long_window_is_found_although_healthy_windows_are_known() -> None:
+    told = telemetry(network_delay, changes=CHANGES)
+    start = ALERTED - timedelta(minutes=15)
+    calm = [minute(healthy, start=start + timedelta(minutes=i), seed=50 + i) for i in range(14)]
+    long = dataclasses.replace(
+        told,
+        window=Window(start, ALERTED),
+        spans=(*told.spans, *(Batch("traces", EVERYBODY, spans) for spans, _ in calm)),
+        logs=(*told.logs, *(Batch("logs", EVERYBODY, logs) for _, logs in calm)),
+    )
+    looks = looks_at(long, ALERTED, shipped_weights().window)
+    assert [(ALERTED - one.window.start).total_seconds() for one in looks] == [300, 150, 75]
+    assert len(looks_at(told, ALERTED, shipped_weights().window)) == 1
+    found = causes(long)
+    assert found.services[0].service == "stock"
+    assert found.services[0].probability >= 0.9
+    quiet = dataclasses.replace(long, spans=long.spans[1:], logs=long.logs[1:])
+    assert all(one.probability < 0.4 for one in causes(quiet).services)
 
 
 def test_of_a_long_window_the_minutes_around_the_alert_are_compared_with_the_rest() -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from bot.ranking.templates import template
 from bot.triage.permit import Permitted
-from bot.triage.rank import change_evidence, distance_in_words, rank
+from bot.triage.rank import change_evidence, distance_in_words, first_alert_at, rank
 from bot.triage.redact import Redacted, redact
 from bot.types import MAX_EVIDENCE, MAX_RANKED_BYTES
 from integrations.records import (
@@ -280,6 +280,21 @@ def test_the_same_finding_has_the_same_id_in_the_next_triage() -> None:
     kept = [one for one in again.evidence if one.id in marks]
     assert {one.kind for one in kept} >= {"alert", "trace", "log"}
     assert all(one.mark == marks[one.id] for one in kept)
+
+
+@pytest.mark.parametrize(
+    ("seconds_before", "expected"),
+    [((60.0, 20.0), 60.0), ((3 * 86_400.0, 20.0), 20.0), ((3 * 86_400.0,), 0.0), ((-7200.0,), 0.0), ((), 0.0)],
+    ids=["the first", "one fires for days", "only that one", "a sender's clock is ahead", "none"],
+)
+def test_the_trouble_was_first_told_by_an_alert_of_its_own_hour(
+    seconds_before: tuple[float, ...], expected: float
+) -> None:
+    items = [
+        evidence(i, "alert", observed_at=NOW - timedelta(seconds=before)) for i, before in enumerate(seconds_before)
+    ]
+    told = redact(permitted(evidence=tuple(items)), WordRedactor())
+    assert (NOW - first_alert_at(told)).total_seconds() == expected
 
 
 def test_the_timeline_is_in_order_and_at_most_six_lines() -> None:
