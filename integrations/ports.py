@@ -215,8 +215,11 @@ class ChannelMaker(Protocol):
 class FileSender(Protocol):
     """Gives one person a file."""
 
-    async def send_privately(self, user_id: str, name: str, title: str, said: str, content: bytes) -> None:
-        """Raises Unavailable, Denied, Malformed or Refused."""
+    async def send_privately(
+        self, user_id: str, name: str, title: str, said: str, content: bytes, *, since: datetime | None = None
+    ) -> None:
+        """With `since`, a file of this name that the person got after it is the one meant, and none is sent again.
+        Raises Unavailable, Denied, Malformed or Refused."""
         ...
 
 

@@ -238,6 +238,7 @@ def channel_in_words(channel: str) -> str:
 
 
 ASK_WHAT = "Write your question: `/sitrep ask what changed before it?`, or mention the app in the incident's channel."
+REPORT_FILE = "What you may see of the week. It is a copy: it does not change when late facts do."
 REPORT_NOT_YOURS = "The weekly report is for those who read its channel."
 NOTED: Mapping[Noted, str] = {
     "noted": "The note is in PagerDuty, under your name.",

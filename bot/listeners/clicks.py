@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from typing import Literal
 
 from bot.cards import actions, private
 from bot.cards.actions import ActionValue
@@ -13,6 +14,7 @@ from bot.listeners.asked import Asked
 from bot.listeners.commands import life
 from bot.listeners.desk import Vote
 from bot.listeners.opening import Opened, open_form
+from integrations.errors import Denied
 from integrations.ports import Answer
 
 Click = Callable[[Asked, ActionValue], Awaitable[Answer | None]]
@@ -100,6 +102,27 @@ def _instead(opened: Opened, not_here: str) -> Answer | None:
     return answers.said(answers.FORM_TOO_LATE if opened == "too_late" else not_here)
 
 
+REPORT_FILES: Mapping[str, Literal["html", "csv"]] = {"sitrep.report_page": "html", "sitrep.report_csv": "csv"}
+"""The weekly report's buttons; the week is their value."""
+
+
+async def report_file(asked: Asked, form: Literal["html", "csv"]) -> Answer:
+    """The whole report of the week, as a file for the one who clicked."""
+    week = asked.request.value[:8]
+    try:
+        made = await asked.desks.reports.whole(asked.user, week, form)
+    except NotPermitted:
+        return answers.said(answers.REPORT_NOT_YOURS)
+    if made is None:
+        return answers.said(answers.NOT_OURS)
+    title = f"Weekly report {week}"
+    try:
+        await asked.desks.pages.send_file(asked.user, week, form, title, answers.REPORT_FILE, made, asked.request)
+    except Denied:
+        return answers.said(answers.NO_FILES)
+    return answers.said("The report is in your messages with Sitrep.")
+
+
 CLICKS: Mapping[str, Click] = {
     actions.HELPFUL: _vote("helpful"),
     actions.NOT_HELPFUL: _vote("not_helpful"),
@@ -123,5 +146,7 @@ async def clicked(asked: Asked, action_id: str) -> Answer | None:
     given = asked.request.value
     if action_id == actions.FEEDBACK:
         action_id, given = (actions.HELPFUL if given[:1] == "+" else actions.NOT_HELPFUL), given[1:]
+    if action_id in REPORT_FILES:
+        return await report_file(asked, REPORT_FILES[action_id])
     work, value = CLICKS.get(action_id), ActionValue.decode(given)
     return answers.said(answers.NOT_OURS) if work is None or value is None else await work(asked, value)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import Literal, Protocol
 
 from bot.cards.private import Answered, CatchUp
 from bot.cards.render import Form
@@ -174,6 +174,10 @@ class Reports(Protocol):
         """This week so far, or the one that is named. NotPermitted for who does not read the report's channel."""
         ...
 
+    async def whole(self, user_id: str, week: str, form: Literal["html", "csv"]) -> str | None:
+        """The whole report as a page or as rows; None for what is no week yet. NotPermitted as above."""
+        ...
+
 
 class HomeSource(Protocol):
     async def home(self, user_id: str) -> HomeTold: ...
@@ -212,8 +216,14 @@ class Channels(Protocol):
 class PageSender(Protocol):
     """The incident's page as a file."""
 
-    async def send_page(self, user_id: str, incident_id: str) -> None:
-        """To this person alone; may take as long as the sources do."""
+    async def send_page(self, user_id: str, incident_id: str, request: Request) -> None:
+        """To this person alone, once a request; may take as long as the sources do."""
+        ...
+
+    async def send_file(
+        self, user_id: str, about: str, suffix: str, title: str, said: str, content: str, request: Request
+    ) -> None:
+        """What was made for this person alone, once a request."""
         ...
 
 

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import datetime
-from typing import Protocol
+from typing import Literal, Protocol
 from zoneinfo import ZoneInfo
 
 from bot.cards.render import Form
 from bot.clock import Clock
 from bot.errors import ConfigurationError, NotPermitted
+from bot.report.html import as_html
 from bot.report.slack import classic, modern
-from bot.report.weekly import WeeklyReports, without_buttons
+from bot.report.table import as_csv
+from bot.report.weekly import WeeklyReports
 from bot.report.weeks import Week, parse_week, week_of
-from bot.trust.audience import AudienceUnknown, audience_of_person
+from bot.trust.audience import Audience, AudienceUnknown, audience_of_person
 from bot.trust.principals import CHANNEL_PREFIX, Principal
 from integrations.ports import Answer
 
@@ -48,20 +51,34 @@ class PersonalReports:
 
     async def weekly(self, user_id: str, week: str, form: Form) -> Answer:
         """This week so far, or the one that is named. Raises NotPermitted."""
-        channel = await self._channel()
-        reader = await self._people.placed(await self._people.principal(user_id), channel)
+        audience = await self._audience(user_id)
         now = self._clock.now()
-        audience = audience_of_person(reader, now)
-        if isinstance(audience, AudienceUnknown) or f"{CHANNEL_PREFIX}{channel}" not in reader.groups:
-            raise NotPermitted("the report is for those who read its channel")
         wanted = self._week(week, now)
         if wanted is None:
             return Answer(NOT_A_WEEK)
         if wanted.begins_at(self._zone) > now:
             return Answer(NOT_YET)
         report = await self._reports.report_for(wanted, audience)
-        message = without_buttons(modern(report) if form == "modern" else classic(report))
+        message = modern(report) if form == "modern" else classic(report)
         return Answer(message.text, tuple(message.blocks))
+
+    async def whole(self, user_id: str, week: str, form: Literal["html", "csv"]) -> str | None:
+        """The whole report, veiled for this person. Raises NotPermitted."""
+        audience = await self._audience(user_id)
+        wanted = self._week(week, self._clock.now())
+        if wanted is None or wanted.begins_at(self._zone) > self._clock.now():
+            return None
+        report = await self._reports.report_for(wanted, audience)
+        return await asyncio.to_thread(as_html if form == "html" else as_csv, report)
+
+    async def _audience(self, user_id: str) -> Audience:
+        """This one reader, who must read the report's channel. Raises NotPermitted."""
+        channel = await self._channel()
+        reader = await self._people.placed(await self._people.principal(user_id), channel)
+        audience = audience_of_person(reader, self._clock.now())
+        if isinstance(audience, AudienceUnknown) or f"{CHANNEL_PREFIX}{channel}" not in reader.groups:
+            raise NotPermitted("the report is for those who read its channel")
+        return audience
 
     def _week(self, typed: str, now: datetime) -> Week | None:
         if not typed:

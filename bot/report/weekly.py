@@ -25,7 +25,7 @@ from bot.report.build import HIDDEN_CHANGE, LOOK_WITHIN, build
 from bot.report.material import NOT_MAPPED, read_material
 from bot.report.model import WeeklyReport
 from bot.report.rows import LabelRow, Material, TriageRow
-from bot.report.slack import Message, classic, modern
+from bot.report.slack import classic, modern
 from bot.report.weeks import Week, parse_week, unsent
 from bot.store import Store, Transaction
 from bot.store.values import to_text, to_time, ulid
@@ -164,9 +164,9 @@ class WeeklyReports:
         log.info("the report of %s is on its way", week.name)
 
     async def _say(self, report: WeeklyReport, channel: str, target: str) -> None:
-        simple = without_buttons(classic(report))
+        simple = classic(report)
         if await self._outbox.form() == "modern":
-            newer = without_buttons(modern(report))
+            newer = modern(report)
             await self._outbox.say(target, channel, newer.text, newer.blocks, simpler=simple.blocks)
         else:
             await self._outbox.say(target, channel, simple.text, simple.blocks)
@@ -270,11 +270,6 @@ async def ask_again(store: Store, workspace_id: str, week: Week, *, by: str, at:
         audit_in(tx, workspace_id, at, by, "report.again", {"week": week.name})
 
     await store.transaction(work)
-
-
-def without_buttons(message: Message) -> Message:
-    """No door answers the report's buttons yet, and a button that does nothing is worse than none."""
-    return Message(message.text, [block for block in message.blocks if block["type"] != "actions"])
 
 
 def without_changes(material: Material, readable: Mapping[str, bool]) -> Material:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from datetime import datetime
 
 import aiohttp
 
@@ -31,17 +32,32 @@ class SlackFiles:
         self._origins = {origin_of_url(UPLOADS), origin_of_url(api_url)}
         self._timeout = timeout_seconds
 
-    async def send_privately(self, user_id: str, name: str, title: str, said: str, content: bytes) -> None:
-        """Raises Unavailable, Denied, Malformed or Refused. Asked twice, the person has the file twice."""
+    async def send_privately(
+        self, user_id: str, name: str, title: str, said: str, content: bytes, *, since: datetime | None = None
+    ) -> None:
+        """Raises Unavailable, Denied, Malformed or Refused. The name is the file's key, which `since` looks for in the
+        conversation with that person (`im:history`)."""
         if len(content) > MAX_BYTES:
             raise Malformed(SYSTEM, f"a file of {len(content)} bytes; at most {MAX_BYTES} are sent")
         opened = await self._web.call("conversations.open", body={"users": user_id})
         channel_id = _text(opened.get("channel"), "id", "conversations.open")
+        if since is not None and await self._there(channel_id, name, since):
+            return
         place = await self._web.call("files.getUploadURLExternal", params={"filename": name, "length": len(content)})
         file_id = _text(place, "file_id", "files.getUploadURLExternal")
         await self._upload(_text(place, "upload_url", "files.getUploadURLExternal"), content)
         body = {"files": [{"id": file_id, "title": title}], "channel_id": channel_id, "initial_comment": said}
         await self._web.call("files.completeUploadExternal", body=body, effect=True)
+
+    async def _there(self, channel_id: str, name: str, since: datetime) -> bool:
+        params = {"channel": channel_id, "oldest": f"{since.timestamp():.6f}", "inclusive": "true"}
+        async for page in self._web.pages("conversations.history", "messages", params, limit=100):
+            for message in page:
+                files = message.get("files") if isinstance(message, Mapping) else None
+                for one in files if isinstance(files, list) else ():
+                    if isinstance(one, Mapping) and one.get("name") == name:
+                        return True
+        return False
 
     async def _upload(self, url: str, content: bytes) -> None:
         if origin_of_url(url) not in self._origins:

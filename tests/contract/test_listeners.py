@@ -10,7 +10,7 @@ import pathlib
 import re
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_args
 from urllib.parse import urlencode
 
 import aiohttp
@@ -23,6 +23,7 @@ from bot.cards import actions
 from bot.cards.actions import ActionValue
 from bot.cards.limits import view_violations, violations
 from bot.clock import ManualClock
+from bot.flows.channels import Opened, Refusal
 from bot.flows.reading import NotTriaged
 from bot.flows.requests import Request
 from bot.listeners import answers
@@ -294,6 +295,36 @@ async def test_each_button_does_its_one_thing(action_id: str, value: str, call: 
     assert [one for one in door.desk.calls if one[0] != "say"] == [call]
     assert said in door.said()
     assert door.replies.shown[-1][0] == Place("C0PAYMENTS", "U0PRIYA", "https://hooks.slack.com/actions/T1/1/x")
+
+
+@pytest.mark.parametrize(("action_id", "suffix"), [("sitrep.report_page", "html"), ("sitrep.report_csv", "csv")])
+async def test_the_weekly_reports_buttons_give_the_file_to_who_clicks(action_id: str, suffix: str, door: Door) -> None:
+    await door.click(action_id, "2026-W47")
+    assert door.desk.calls == [
+        ("whole", "U0PRIYA", "2026-W47", suffix), ("send_file", "U0PRIYA", "2026-W47", suffix, "<html>"),
+    ]  # fmt: skip
+    assert "in your messages" in door.said()
+    await door.click(action_id, "2026-W99")
+    assert door.said() == answers.NOT_OURS
+    await door.click(action_id, "2026-W47", user="U0OTHER")
+    assert door.said() == answers.REPORT_NOT_YOURS
+
+
+async def test_a_channel_is_made_and_its_answer_says_who_could_not_be_invited(door: Door) -> None:
+    await door.command("channel P8K2Q1")
+    (call,) = [one for one in door.desk.calls if one[0] == "open"]
+    assert call[1:3] == ("U0PRIYA", "P8K2Q1")
+    assert "<#C0MADE1> is made, 2\u00a0people were invited, 1\u00a0person could not be" in door.said()
+    await door.event({"type": "member_joined_channel", "channel": "C5", "user": "UBOT"})
+    assert ("arrived", "C5", "UBOT") in door.desk.calls
+
+
+@pytest.mark.parametrize("refused", list(answers.CHANNEL_REFUSED))
+def test_each_refusal_of_a_channel_has_its_sentence(refused: Any) -> None:
+    assert set(answers.CHANNEL_REFUSED) == {one for kind in get_args(Refusal) for one in get_args(kind) or (kind,)}
+    for channel in ("", "C0INC1", "#<!channel>"):
+        said = answers.opened(Opened(channel, refused)).text
+        assert "{" not in said and "<!channel>" not in said
 
 
 async def test_every_button_of_a_card_is_heard(door: Door) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -41,7 +42,7 @@ class Slack:
             },
             "files.completeUploadExternal": {"ok": True, "files": [{"id": "F0PAGE001", "title": "Sitrep P1"}]},
         }  # fmt: skip
-        body = json.dumps(self.answers.get(method, known[method])).encode()
+        body = json.dumps(self.answers.get(method) or known[method]).encode()
         return 200, {"content-type": "application/json"}, body
 
 
@@ -52,7 +53,7 @@ async def slack(serve):
     served.answer, world.url = world.answer, served.url
     session: aiohttp.ClientSession = aiohttp_session(Egress([served.url], ()), "slack")
     files = SlackFiles(SlackWeb(web_client("xoxb-1", f"{served.url}/api/", session)), session, f"{served.url}/api/")
-    world.send = lambda: files.send_privately("U0PRIYA01", "sitrep-P1.html", "Sitrep P1", "a copy", PAGE)
+    world.send = lambda **more: files.send_privately("U0PRIYA01", "sitrep-P1.html", "Sitrep P1", "a copy", PAGE, **more)
     yield world
     await session.close()
 
@@ -69,6 +70,18 @@ async def test_the_file_goes_into_the_conversation_of_that_person(slack):
              "initial_comment": "a copy"},
         ),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("there", "sent"), [("sitrep-P1.html", False), ("sitrep-P2.html", True)])
+async def test_a_file_that_is_there_already_is_not_sent_again(slack, there, sent):
+    messages = [{"text": "hi"}, {"files": [{"name": there}]}]
+    slack.answers["conversations.history"] = {"ok": True, "messages": messages}
+    await slack.send(since=datetime(2026, 11, 24, 14, 5, tzinfo=UTC))
+    assert slack.got[1] == (
+        "conversations.history",
+        {"channel": "D0PRIYA01", "oldest": "1795529100.000000", "inclusive": "true", "limit": "100"},
+    )
+    assert ("upload" in [name for name, _ in slack.got]) is sent
 
 
 @pytest.mark.parametrize(

@@ -156,8 +156,17 @@ class FakeDesk:
         await self._begin("weekly", user_id, week, entitled=user_id)
         return Answer("Week 47: too early to say")
 
-    async def send_page(self, user_id: str, incident_id: str) -> None:
+    async def whole(self, user_id: str, week: str, form: Any) -> str | None:
+        await self._begin("whole", user_id, week, form, entitled=user_id)
+        return "<html>" if week == "2026-W47" else None
+
+    async def send_page(self, user_id: str, incident_id: str, request: Request) -> None:
         await self._begin("send_page", user_id, incident_id, entitled=user_id)
+
+    async def send_file(
+        self, user_id: str, about: str, suffix: str, title: str, said: str, content: str, request: Request
+    ) -> None:
+        await self._begin("send_file", user_id, about, suffix, content)
 
     async def open(self, by: str, incident_id: str, request_id: str) -> Opened:
         await self._begin("open", by, incident_id, request_id, entitled=by)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -19,6 +20,7 @@ from bot.flows.home import Home
 from bot.flows.labels import Label, Labels
 from bot.flows.pages import Pages
 from bot.flows.reading import Reading
+from bot.flows.requests import Request
 from bot.incidents.own_channel import Joined
 from bot.model.spend import Ceilings
 from bot.report.personal import PersonalReports
@@ -56,7 +58,9 @@ class Files:
     def __init__(self) -> None:
         self.sent: list[str] = []
 
-    async def send_privately(self, user_id: str, name: str, title: str, said: str, content: bytes) -> None:
+    async def send_privately(
+        self, user_id: str, name: str, title: str, said: str, content: bytes, *, since: datetime | None = None
+    ) -> None:
         self.sent.append(f"{user_id} {name} {title} {said} {content.decode()}")
 
 
@@ -144,7 +148,8 @@ async def _asked(doors: Doors) -> Any:
 
 
 async def _paged(doors: Doors) -> Any:
-    await doors.pages.send_page(WHO, INCIDENT)
+    request = Request("r1", "command", WHO, "C1", doors.stage.clock.now())
+    await doors.pages.send_page(WHO, INCIDENT, request)
     return doors.files.sent
 
 
@@ -196,6 +201,8 @@ ELSEWHERE: dict[tuple[str, str], str] = {
     ("desk", "pause"): "the model of all; for [admins], tests/unit/test_desk.py",
     ("desk", "resume"): "the same",
     ("desk", "incident_of_thread"): "an id that one already holds; None for who may not see it, below",
+    ("pages", "send_file"): "what one of the others made for this person",
+    ("reports", "whole"): "the same figures as weekly, below",
     ("reports", "weekly"): "figures; services are veiled, below",
     ("channels", "arrived"): "no person asks: the app was invited; what goes out is permitted, test_channels.py",
     ("life", "declare"): "says, and shows nothing",

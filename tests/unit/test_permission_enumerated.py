@@ -142,6 +142,8 @@ async def test_a_thread_leads_to_no_incident_and_a_report_names_no_service(
     assert await doors.desk.incident_of_thread(WHO, row["channel"], row["ts"]) is None
     report = await doors.reports.weekly(WHO, "", "modern")
     assert "checkout" not in str(report)
+    for form in ("html", "csv"):
+        assert "checkout" not in str(await doors.reports.whole(WHO, "", form))
     assert "canary" not in str(report)
 
 

@@ -21,6 +21,7 @@ from bot.cards.limits import violations
 from bot.errors import ConfigurationError
 from bot.experiment.export import data_sha256, rows_csv
 from bot.experiment.units import Unit, read_csv
+from bot.listeners.clicks import REPORT_FILES
 from bot.report.build import NO_EXPERIMENT, build
 from bot.report.definitions import DEFINITIONS
 from bot.report.figures import arm_figures, service_effects
@@ -28,7 +29,7 @@ from bot.report.html import as_html
 from bot.report.judged import analysis_rows
 from bot.report.png import weekly_png
 from bot.report.rows import Given, IncidentRow, LabelRow, Material, SuspectRow, TriageRow
-from bot.report.slack import classic, modern
+from bot.report.slack import CSV_ACTION, OPEN_ACTION, classic, modern
 from bot.report.svg import interval_bar, minutes
 from bot.report.table import as_csv, as_json
 from bot.report.weeks import Week, last_complete, parse_week, unsent, week_of
@@ -381,9 +382,11 @@ def test_hostile_names_stay_text_in_every_form():
 
 
 def test_the_slack_message_keeps_slacks_limits_in_both_forms(report):
-    for message in (modern(report, page_url="https://sitrep.example.com/reports/2026-W47"), classic(report)):
+    for message in (modern(report), classic(report)):
         assert violations(message.text, message.blocks) == []
         assert message.text.startswith("Week 47: no difference shown. No difference shown.")
+        buttons = [one["action_id"] for one in message.blocks[-1]["elements"]]
+        assert buttons == [OPEN_ACTION, CSV_ACTION] == [*REPORT_FILES], "each is answered"
     kinds = [block["type"] for block in modern(report).blocks]
     assert kinds[:5] == ["header", "context", "rich_text", "table", "data_visualization"]
     pictured = classic(report, picture={"image_url": "https://sitrep.example.com/w47.png"})

@@ -267,7 +267,7 @@ async def test_a_workspace_that_refuses_the_newer_blocks_gets_the_classic_report
     await made.weekly.send_due()
     drawn = await made.sent()
     assert "data_visualization" not in drawn and "```" in drawn
-    assert "actions" not in drawn
+    assert "sitrep.report_page" in drawn
     assert [kind for kind, _ in made.slack.posts] == ["post"]
 
 

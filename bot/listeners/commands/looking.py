@@ -52,7 +52,7 @@ async def similar(asked: Asked) -> Answer:
 async def page(asked: Asked) -> Answer:
     """Everything on one page, as a file."""
     try:
-        await asked.desks.pages.send_page(asked.user, asked.incident.id)
+        await asked.desks.pages.send_page(asked.user, asked.incident.id, asked.request)
     except Denied:
         return answers.said(answers.NO_FILES)
     return answers.page_sent(asked.incident)
