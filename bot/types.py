@@ -58,6 +58,8 @@ class Suspect(Record):
     reasons: tuple[Reason, ...]
     url: str = ""
     rollback_url: str | None = None
+    rollback: str = ""
+    """The command that goes back, where there is no page for it."""
     ruled_out: bool = False
 
 

@@ -147,5 +147,6 @@ def _event(
     return ChangeEvent(
         id=f"{source}/flag/{key_of(*identity)}", kind="flag", service=f"{FLAG}{key}" if key else None, changed_at=now,
         summary=summary[:500], source=source, url=url, readers=Readers.nobody(), detail=detail[:4000],
+        size=len(detail.splitlines()), size_unit="settings",
         diff_url=url or None, rollback_url=url or None,
     )  # fmt: skip

@@ -116,6 +116,8 @@ class LaunchDarkly(Asked):
             model=model,
             environment=entry.environment or None,
             author_role=entry.role,
+            size=sum(line.startswith("* ") for line in entry.detail.splitlines()) or 1,
+            size_unit="settings",
             detail=entry.detail,
             diff_url=page,
             rollback_url=page,

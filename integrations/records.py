@@ -123,8 +123,8 @@ ChangeKind = Literal["deploy", "rollout", "config", "flag", "scale", "migration"
 class ChangeEvent(Record):
     """A change that is not itself a problem (PagerDuty change events, CDEvents).
 
-    `size` is lines changed where the source says so; `inferred` marks a change read from merges or releases
-    because the repository has no deployments. `author_role` is a role or team, never a person's name.
+    `size` is how much changed, in `size_unit`, where the source says so; `inferred` marks one read from merges or
+    releases because the repository has no deployments. `author_role` is a role or team, never a person's name.
     """
 
     id: str
@@ -139,11 +139,14 @@ class ChangeEvent(Record):
     commit: str | None = None
     author_role: str | None = None
     size: int | None = None
+    size_unit: Literal["lines", "settings", "keys"] = "lines"
     files: tuple[str, ...] = ()
     detail: str = ""
     """What changed, as far as the source shows it (an excerpt of the diff), outside text."""
     diff_url: str | None = None
     rollback_url: str | None = None
+    rollback: str = ""
+    """The command that goes back, where a system has one and no page for it."""
     risk: Literal["low", "medium", "high"] | None = None
     inferred: bool = False
     model: ModelUse = "allowed"

@@ -212,6 +212,8 @@ def _fixed_steps(state: CardState) -> tuple[Line, ...]:
         if first.rollback_url:
             steps.append((Run("Roll it back", "mark", url=first.rollback_url, limit=NAME_LIMIT),
                           text(" if the diff explains it")))  # fmt: skip
+        elif first.rollback:
+            steps.append((text("If the diff explains it, roll it back: "), Run(first.rollback, "code")))
     runbook = next((item for item in state.evidence if item.kind == "runbook" and not item.suspicious), None)
     if runbook is not None:
         steps.append((text(f"Follow the runbook “{runbook.title[:NAME_LIMIT]}”"), *marks(state, [runbook.mark])))

@@ -189,6 +189,7 @@ class _Desk:
                     reasons=tuple(reasons),
                     url=change.url,
                     rollback_url=change.rollback_url,
+                    rollback=change.rollback,
                 )
             )
         return tuple(suspects)
@@ -344,11 +345,14 @@ def change_evidence(change: ChangeEvent, fetched_at: datetime, distance: str) ->
     if change.author_role:
         text[1] += f", by {change.author_role}"
     if change.size is not None:
-        text.append(f"{change.size} lines changed")
+        unit = change.size_unit.removesuffix("s") if change.size == 1 else change.size_unit
+        text.append(f"{change.size} {unit} changed")
     if change.files:
         text.append("files: " + ", ".join(change.files[:10]))
     if change.risk:
         text.append(f"risk: {change.risk}")
+    if change.rollback:
+        text.append(f"the way back: {change.rollback}")
     if change.inferred:
         text.append("read from a merge, a release or a workflow run, not from a deployment")
     if change.detail:

@@ -149,7 +149,7 @@ def _all_texts(permitted: Permitted) -> Iterator[str]:
     for item in permitted.evidence:
         yield from (item.title, item.text, item.url, item.service or "", *item.attributes, *item.attributes.values())
     for change in permitted.telemetry.changes:
-        yield from (change.summary, change.detail, change.url, change.service or "", *change.files)
+        yield from (change.summary, change.detail, change.rollback, change.url, change.service or "", *change.files)
         yield from (one or "" for one in (change.environment, change.author_role, change.diff_url, change.rollback_url))
     for edge in permitted.edges:
         yield from edge
@@ -188,6 +188,7 @@ def _change(change: ChangeEvent, texts: _Texts) -> ChangeEvent:
             "files": tuple(map(texts.clean, change.files)),
             "diff_url": texts.maybe(change.diff_url),
             "rollback_url": texts.maybe(change.rollback_url),
+            "rollback": texts.clean(change.rollback),
         }
     )
 

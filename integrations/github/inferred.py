@@ -7,12 +7,14 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
 from integrations.asking import within
 from integrations.errors import Denied, Malformed
+from integrations.github.pulls import Pulls, pulls_of
 from integrations.reading import mapping, moment, objects, text, web_address, whole
 from integrations.records import ChangeEvent, Findings, Question
 
@@ -25,6 +27,8 @@ _DEPLOYS = re.compile(
 )
 """Names of workflows that change what runs; all others build and test."""
 
+Merge = tuple[datetime, str, str, str | None, Pulls]
+"""When, which commit, its title, where it can be seen, and what its pull request says beside that."""
 Ask = Callable[..., Awaitable[Any]]
 """Path and parameters to parsed JSON."""
 
@@ -63,7 +67,13 @@ class Inferred:
             self._runs(path, repository, question),
         )
         merges = [
-            (at, text(one.get("merge_commit_sha"), 64), text(one.get("title"), 300), web_address(one.get("html_url")))
+            (
+                at,
+                text(one.get("merge_commit_sha"), 64),
+                text(one.get("title"), 300),
+                web_address(one.get("html_url")),
+                replace(pulls_of([one], ()), lines=()),
+            )
             for one in objects(pulls)
             if (at := moment(one.get("merged_at"))) and within(question, at)
         ]
@@ -116,7 +126,7 @@ class Inferred:
             )  # fmt: skip
         return found
 
-    async def _pushed(self, path: str, branch: str, question: Question) -> list[tuple[datetime, str, str, str | None]]:
+    async def _pushed(self, path: str, branch: str, question: Question) -> list[Merge]:
         """Commits that reached the default branch without a pull request."""
         since = question.changes_since or question.window.start
         params = {"sha": branch, "since": _iso(since), "until": _iso(question.window.end), "per_page": PAGE}
@@ -126,17 +136,18 @@ class Inferred:
             at = moment(mapping(commit.get("committer")).get("date"))
             if at is not None and within(question, at):
                 subject = text(commit.get("message"), 5000).partition("\n")[0][:300]
-                found.append((at, text(one.get("sha"), 64), subject, web_address(one.get("html_url"))))
+                found.append((at, text(one.get("sha"), 64), subject, web_address(one.get("html_url")), Pulls()))
         return found
 
     async def _merged(
-        self, path: str, repository: str, service: str, at: datetime, sha: str, title: str, url: str | None
-    ) -> ChangeEvent:
+        self, path: str, repository: str, service: str, at: datetime, sha: str, title: str, url: str | None,
+        pulls: Pulls,
+    ) -> ChangeEvent:  # fmt: skip
         seen = mapping(await self._ask(f"{path}/commits/{quote(sha)}"))
         summary = f"Merge {sha[:7]} to {service}" + (f": {title}" if title else "")
         return self._event(
             f"merge/{repository}/{sha.lower()}", "merge", service, at, summary, seen, sha=sha.lower(), url=url,
-            inferred=True,
+            role=pulls.role, inferred=True, pulls=pulls,
         )  # fmt: skip
 
 

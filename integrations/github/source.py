@@ -18,6 +18,7 @@ from integrations.asking import Access, Part, ask_parts, patience, within
 from integrations.changes.diff import excerpt
 from integrations.errors import IntegrationError, Malformed
 from integrations.github.inferred import Inferred
+from integrations.github.pulls import Pulls, pulls_of
 from integrations.http import Api, Egress, client, failure, origin_of, parse_json
 from integrations.reading import mapping, moment, objects, text, web_address, whole
 from integrations.records import ChangeEvent, ChangeKind, Findings, Question
@@ -25,6 +26,8 @@ from integrations.records import ChangeEvent, ChangeKind, Findings, Question
 REPOSITORIES = 6
 CHANGES = 6
 """Changes of one repository that are looked at, the newest."""
+PULLS_ASKED = 3
+"""Deployments of one repository whose pull requests are asked for, the newest: one more request each."""
 LOOKED_BACK = 4
 """Deployments before it that may be its base: the first of them that succeeded is."""
 SERVICES_LISTED = 100
@@ -35,6 +38,7 @@ FILES = 50
 AT_ONCE = 8
 CREDENTIAL = "GITHUB_TOKEN"
 ADDRESS = "GITHUB_API_URL"
+NO_PULLS = Pulls()
 _REPOSITORY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}/[A-Za-z0-9_.-]{1,100}")
 _SHA = re.compile(r"[0-9a-fA-F]{7,64}")
 
@@ -138,12 +142,12 @@ class GitHub:
         deployed = dict(
             zip(asked, await asyncio.gather(*(self._deployed(path, listed[n]) for n in asked)), strict=True)
         )
-        changes = []
+        changes: list[Any] = []
         for n, one in deployed.items():
             if one is not None and within(question, one.at):
-                changes.append(
-                    self._change(path, repository, service, one, await self._base(path, listed, deployed, n))
-                )
+                base = await self._base(path, listed, deployed, n)
+                pulls = len(changes) < PULLS_ASKED
+                changes.append(self._change(path, repository, service, one, base, pulls=pulls))
         made = await asyncio.gather(*changes)
         return Findings(
             changes=tuple(change for change, _ in made), notes=tuple(dict.fromkeys(note for _, note in made if note))
@@ -193,10 +197,11 @@ class GitHub:
         return None
 
     async def _change(
-        self, path: str, repository: str, service: str, deployed: Deployed, base: Deployed | None
+        self, path: str, repository: str, service: str, deployed: Deployed, base: Deployed | None, *, pulls: bool
     ) -> tuple[ChangeEvent, str]:
         """The deployment as a change, and a note when what it changed could not be read."""
         seen: Mapping[str, Any] = {}
+        asking = asyncio.ensure_future(self._pulls(path, deployed.sha)) if pulls else None
         note = ""
         try:
             if base is not None:
@@ -205,6 +210,9 @@ class GitHub:
                 seen = mapping(await self._json(f"{path}/commits/{deployed.sha}"))
         except IntegrationError as failed:
             note = f"{self.name}: what {deployed.sha[:7]} changed in {repository}: {failed.message}"
+        finally:
+            answer = await asking if asking is not None else None
+        carried = pulls_of(answer, seen.get("commits"))
         words = deployed.description or _subject(seen, deployed.sha)
         if base is not None and base.sha == deployed.sha:
             words = "the same commit again"
@@ -219,14 +227,21 @@ class GitHub:
         change = self._event(
             f"deployment/{repository}/{deployed.id}", "deploy", service, deployed.at, summary, seen,
             sha=deployed.sha, environment=deployed.environment or None, rollback_url=base.run_url if base else None,
-            url=deployed.run_url, role="automation" if deployed.automatic else None,
+            url=deployed.run_url, role=carried.role or ("automation" if deployed.automatic else None), pulls=carried,
         )  # fmt: skip
         return change, note
+
+    async def _pulls(self, path: str, sha: str) -> Any:
+        """The pull requests of a commit; None where they cannot be read, which costs nothing else."""
+        try:
+            return await self._json(f"{path}/commits/{sha}/pulls", {"per_page": 10})
+        except IntegrationError:
+            return None
 
     def _event(
         self, external_id: str, kind: ChangeKind, service: str, at: datetime, summary: str, seen: Mapping[str, Any], *,
         sha: str | None, environment: str | None = None, rollback_url: str | None = None, url: str | None = None,
-        role: str | None = None, inferred: bool = False,
+        role: str | None = None, inferred: bool = False, pulls: Pulls = NO_PULLS,
     ) -> ChangeEvent:  # fmt: skip
         files = list(objects(seen.get("files"), FILES_OF_COMPARE))
         sizes = [size for one in files if (size := whole(one.get("changes"))) is not None and size >= 0]
@@ -235,6 +250,7 @@ class GitHub:
         detail = excerpt(files)
         if len(files) >= FILES_OF_COMPARE:
             detail = f"(the first {FILES_OF_COMPARE} files of more)\n{detail}"
+        detail = "\n".join((*pulls.lines, detail)).strip()
         return ChangeEvent(
             id=f"{self.name}/{external_id}",
             kind=kind,
@@ -251,8 +267,9 @@ class GitHub:
             size=sum(sizes) if sizes else None,
             files=tuple(name for one in files[:FILES] if (name := text(one.get("filename"), 300))),
             detail=detail,
-            diff_url=diff_url,
+            diff_url=diff_url or pulls.url,
             rollback_url=rollback_url,
+            risk=pulls.risk,
             inferred=inferred,
         )
 

@@ -39,6 +39,8 @@ class Revision:
     config_maps: frozenset[str]
     reused: bool = False
     """Whether it had another number before: a rollback."""
+    kind: str = "deployment"
+    """Of its workload, as kubectl calls it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +118,8 @@ def parse_controller_revisions(system: str, body: bytes) -> Page:
     for one in items:
         metadata = mapping(one.get("metadata"))
         owners = objects(metadata.get("ownerReferences"), 10)
-        workload = next((text(o.get("name"), 253) for o in owners if o.get("kind") in ("StatefulSet", "DaemonSet")), "")
+        owner = next((one for one in owners if one.get("kind") in ("StatefulSet", "DaemonSet")), {})
+        workload = text(owner.get("name"), 253)
         number, at = whole(one.get("revision")), moment(metadata.get("creationTimestamp"))
         if number is None or at is None or not workload:
             continue
@@ -124,7 +127,7 @@ def parse_controller_revisions(system: str, body: bytes) -> Page:
         template = mapping(mapping(data.get("template")).get("spec"))
         revision = Revision(
             number, text(metadata.get("name"), 253), at, "", _images(template), flattened(template),
-            frozenset(filter(None, _config_maps(template))),
+            frozenset(filter(None, _config_maps(template))), kind=text(owner.get("kind"), 20).lower(),
         )  # fmt: skip
         found.append((workload, revision))
     return Page(tuple(found), more)

@@ -11,7 +11,7 @@ import asyncio
 import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
 from integrations.asked import Allowed, Asked
 from integrations.asking import Access, Part, within
@@ -155,7 +155,8 @@ class Kubernetes(Asked):
             found.append(
                 self._change(
                     f"rollout/{namespace}/{workload}/{one.number}", "rollout", service, namespace, when, words, lines,
-                    commit=commit_in(image),
+                    commit=commit_in(image), size=len(lines) if before is not None else None, unit="settings",
+                    rollback=_way_back(namespace, workload, before),
                 )
             )  # fmt: skip
         return found
@@ -174,7 +175,12 @@ class Kubernetes(Asked):
             lines += [f"written by {one.manager}"] if one.manager else []
             key = f"configmap/{namespace}/{one.name}/{int(one.changed_at.timestamp())}"
             words = f"{verb} the ConfigMap {one.name} of {workload}"
-            found.append(self._change(key, "config", service, namespace, one.changed_at, words, lines, files=one.keys))
+            found.append(
+                self._change(
+                    key, "config", service, namespace, one.changed_at, words, lines, files=one.keys,
+                    size=len(one.keys) or None, unit="keys", role=one.manager or None,
+                )
+            )  # fmt: skip
         return found
 
     def _scaled(
@@ -183,7 +189,7 @@ class Kubernetes(Asked):
         return [
             self._change(
                 f"scale/{namespace}/{workload}/{int(one.at.timestamp())}", "scale", service, namespace, one.at,
-                f"Scale {workload}: {one.message}", [],
+                f"Scale {workload}: {one.message}", [], role="autoscaler",
             )
             for one in events
             if one.reason in _SCALED and within(question, one.at)
@@ -191,7 +197,8 @@ class Kubernetes(Asked):
 
     def _change(
         self, key: str, kind: ChangeKind, service: str, namespace: str, at: datetime, summary: str,
-        lines: Sequence[str], *, commit: str | None = None, files: Sequence[str] = (),
+        lines: Sequence[str], *, commit: str | None = None, files: Sequence[str] = (), size: int | None = None,
+        unit: Literal["lines", "settings", "keys"] = "settings", role: str | None = None, rollback: str = "",
     ) -> ChangeEvent:  # fmt: skip
         readers, model = self.access.of(service)
         return ChangeEvent(
@@ -206,8 +213,13 @@ class Kubernetes(Asked):
             model=model,
             environment=namespace,
             commit=commit,
+            author_role=role,
+            size=size,
+            size_unit=unit,
             files=tuple(files),
             detail="\n".join(lines)[:4000],
+            diff_url=self._page or None,
+            rollback=rollback,
         )
 
 
@@ -239,6 +251,13 @@ def _lines(events: Sequence[Event], service: str, question: Question) -> list[Lo
         for one in sorted(events, key=lambda one: one.at)
         if question.window.start <= one.at < question.window.end
     ]  # fmt: skip
+
+
+def _way_back(namespace: str, workload: str, before: Revision | None) -> str:
+    """The API has no page to go back on; kubectl goes to the revision that ran before, if the cluster still has it."""
+    if before is None:
+        return ""
+    return f"kubectl rollout undo {before.kind}/{workload} -n {namespace} --to-revision={before.number}"
 
 
 def _tag(image: str) -> str:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 from integrations.asking import Access, Names, Now, Part, ask_parts, labels_in_words, patience, utc_now, within
+from integrations.changes.shape import risk_of, role_of
 from integrations.errors import Malformed, Unavailable
 from integrations.http import Egress
 from integrations.pagerduty.fields import described, identifier, log_entry_kind, said_by
 from integrations.pagerduty.responders import responders
 from integrations.pagerduty.rest import PAGE, REACH, Pace, PagerDutyApi, pages
-from integrations.reading import mapping, moment, number, objects, storable, text, web_address
+from integrations.reading import mapping, moment, number, objects, storable, text, web_address, whole
 from integrations.records import (
     ChangeEvent,
     ChangeKind,
@@ -186,6 +187,7 @@ class PagerDuty:
         service = names.ours(text(details.get("service"), 200)) or service or text(details.get("service"), 200) or None
         links = [(web_address(one.get("href")), text(one.get("text"), 200)) for one in objects(event.get("links"), 20)]
         readers, model = self._access.of(service)
+        size = whole(details.get("size"))
         return ChangeEvent(
             id=f"{self.name}/change/{external_id}",
             kind=CHANGE_KINDS.get(text(details.get("kind"), 40).lower(), "other"),
@@ -198,8 +200,12 @@ class PagerDuty:
             model=model,
             environment=text(details.get("environment"), 100) or None,
             commit=text(details.get("commit") or details.get("sha"), 64) or None,
+            author_role=role_of(details.get("role")),
+            size=size if size is not None and size >= 0 else None,
             detail=labels_in_words(details),
-            rollback_url=next((href for href, words in links if href and "roll" in words.lower()), None),
+            diff_url=_link_called(links, "diff", "compare") or web_address(details.get("diff_url")),
+            rollback_url=_link_called(links, "roll", "revert") or web_address(details.get("rollback_url")),
+            risk=risk_of(details.get("risk")),
         )
 
     async def _past(self, api: PagerDutyApi, path: str, question: Question) -> Findings:
@@ -349,6 +355,11 @@ def _service_of(value: Any, names: Names, question: Question, *, unknown: bool =
     said = text(service.get("summary"), 200) or text(service.get("name"), 200)
     ours = names.ours(text(service.get("id"), 64), said)
     return ours or said or (None if unknown else question.incident.service)
+
+
+def _link_called(links: Sequence[tuple[str | None, str]], *words: str) -> str | None:
+    """The first link whose text has one of these words."""
+    return next((href for href, said in links if href and any(word in said.lower() for word in words)), None)
 
 
 def _beside(incident_url: str, incident_id: str) -> str:

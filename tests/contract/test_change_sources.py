@@ -218,8 +218,12 @@ async def test_a_rollout_a_changed_config_map_and_a_scaling_are_changes_and_even
         "app image: registry.example/shop/checkout:v1.3.9 → registry.example/shop/checkout:a1b2c3d",
         "app env DB_PASSWORD: (hidden) → (hidden)", "app env POOL_SIZE: 20 → 2",
     ]  # fmt: skip
+    assert (rollout.size, rollout.size_unit) == (3, "settings")
+    assert rollout.rollback == "kubectl rollout undo deployment/checkout -n prod --to-revision=41"
     assert "hunter2" not in rollout.model_dump_json()
     assert (config.kind, config.files) == ("config", ("mode", "pool.size"))
+    assert (config.size, config.size_unit, config.author_role) == (2, "keys", "kubectl-edit")
+    assert (config.rollback, scale.author_role) == ("", "autoscaler")
     assert config.changed_at == datetime(2026, 11, 23, 13, 59, 30, tzinfo=UTC)
     assert (scale.kind, scale.summary[:30]) == ("scale", "Scale checkout: New size: 6; r")
     assert {change.readers for change in found.changes} == {Readers.of(["everyone"], ["payments"])}
@@ -258,6 +262,7 @@ async def test_a_rollback_counts_from_when_the_old_replica_set_was_scaled_up_aga
     (change,) = (await made(Kubernetes, served.url, access).fetch(asked)).changes
     assert change.changed_at == datetime(2026, 11, 23, 14, 1, tzinfo=UTC)
     assert change.summary == "Roll back checkout to revision 43 (old)"
+    assert change.rollback == "kubectl rollout undo deployment/checkout -n prod --to-revision=42"
     assert change.detail == "app image: bad → old"
     events.clear()  # the event is gone after an hour: rather nothing than a wrong time
     assert (await made(Kubernetes, served.url, access).fetch(asked)).changes == ()

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from integrations.changes.diff import excerpt
 from integrations.errors import Denied, IntegrationError, Malformed, NotIncluded, Unavailable
 from integrations.github import GitHub
+from integrations.github.pulls import pulls_of
 from integrations.http import Egress
 from integrations.ports import Source
 from integrations.records import Readers, ServiceNames
@@ -40,9 +41,11 @@ async def test_a_deployment_that_succeeded_is_compared_with_the_one_before_it(ac
     assert (change.id, change.kind, change.service) == ("github/deployment/acme/checkout/904", "deploy", "checkout-api")
     assert change.changed_at == datetime(2026, 11, 23, 14, 1, 12, tzinfo=UTC)  # when it began to roll out
     assert change.summary == "Deploy a1b2c3d to checkout-api: Move connection settings to the shared defaults"
-    assert (change.commit, change.environment, change.author_role) == (HEAD, "production", "automation")
+    assert (change.commit, change.environment) == (HEAD, "production")
+    assert (change.author_role, change.risk) == ("member", "high")  # of the pull request: its author, its label
     assert (change.size, change.files) == (4, ("src/app.py", "config/production.toml", "logo.png"))
     assert change.detail.splitlines() == [
+        "#12 Move connection settings to the shared defaults",
         "config/production.toml (modified)", "-pool_size = 20", "+pool_size = 2",  # settings before code
         "src/app.py (modified)", "-import a", "+import b", "logo.png (added)",
     ]  # fmt: skip
@@ -254,3 +257,34 @@ async def test_a_question_with_patience_waits_longer_than_the_source_would_by_it
     found = await source.fetch(replace(question, patience_seconds=30.0))
     await source.aclose()
     assert not any("no answer" in note for note in found.notes)
+
+
+# --- pull requests ------------------------------------------------------------------------------------------------
+
+
+def pull(number: int, merged_at: str | None = "2026-11-23T13:00:00Z", **more):
+    return {"number": number, "title": f"Change {number}", "merged_at": merged_at, **more}
+
+
+def test_a_deployment_s_pull_requests_are_the_commit_s_own_and_those_that_the_messages_name():
+    messages = ["Old one (#3)", "Merge pull request #4 from acme/x\n\nCut the pool", "no number", "Change 5 (#5)"]
+    commits = [{"commit": {"message": message}} for message in messages]
+    found = pulls_of([pull(5, author_association="CONTRIBUTOR"), pull(6, merged_at=None)], commits)
+    assert found.lines == ("#5 Change 5", "#4 Cut the pool", "#3 Old one")
+    assert (found.role, found.risk) == ("contributor", None)
+    assert pulls_of(None, commits).lines == ("#5 Change 5", "#4 Cut the pool", "#3 Old one")
+    many = pulls_of(None, [{"commit": {"message": f"x (#{n})"}} for n in range(1, 9)])
+    assert (many.lines[0], many.lines[-1]) == ("#8 x", "and 3 more pull requests")
+
+
+@pytest.mark.parametrize(
+    ("labels", "risk"),
+    [(["risk: high", "risk/low"], "high"), (["Risk:Medium"], "medium"), (["risky one"], None), (["risk: x"], None)],
+)
+def test_a_label_says_what_a_gate_called_the_risk(labels, risk):
+    assert pulls_of([pull(1, labels=[{"name": name} for name in labels])], ()).risk == risk
+
+
+@pytest.mark.parametrize("junk", [None, {}, "x", [1], [{}], [{"merged_at": 5, "number": "x", "labels": "y"}]])
+def test_pull_requests_in_another_shape_cost_nothing(junk):
+    assert pulls_of(junk, junk).lines == ()

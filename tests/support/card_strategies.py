@@ -46,6 +46,7 @@ suspects = st.builds(
     Suspect, change_id=change_ids, mark=mark_names, service=st.none() | outside,
     kind=st.sampled_from(["deploy", "flag", "other"]), summary=outside, changed_at=times, seconds_before=numbers,
     score=numbers, probability=probabilities, reasons=reasons, url=addresses, rollback_url=st.none() | addresses,
+    rollback=st.just("") | outside,
 )  # fmt: skip
 
 

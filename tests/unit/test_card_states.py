@@ -57,6 +57,12 @@ def test_without_a_summary_the_reasons_and_the_steps_are_fixed_sentences() -> No
     assert "no summary: an answer was rejected: it named a host that no evidence contains" in text
 
 
+def test_a_way_back_that_is_a_command_is_shown_where_there_is_no_page() -> None:
+    one = SUSPECTS[0].model_copy(update={"rollback_url": None, "rollback": "kubectl rollout undo x"})
+    text = shown(from_ranked(ranked(suspects=(one,)), links=LINKS))
+    assert "If the diff explains it, roll it back: `kubectl rollout undo x`" in text
+
+
 @pytest.mark.parametrize(("probability", "word"), [(0.95, "Almost certainly"), (0.71, "Probably"), (0.41, "Possibly")])
 def test_the_word_for_confidence_comes_from_the_number(probability: float, word: str) -> None:
     one = SUSPECTS[0].model_copy(update={"probability": probability})
