@@ -20,7 +20,7 @@ from integrations.pagerduty import PagerDuty
 from integrations.records import ServiceNames
 
 DOCS = pathlib.Path(__file__).resolve().parent.parent.parent / "docs" / "integrations.md"
-COLUMNS = ("who", "how much", "diff", "way back", "risk")
+COLUMNS = ("where", "who", "how much", "diff", "way back", "risk")
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 SERVICE = ServiceNames(
     "checkout-api", pagerduty=("PSVC123",), otel=("checkout",), repositories=("acme/checkout",),
@@ -37,7 +37,7 @@ ASKED = {
 MORE = {"kubernetes": {"link_url": "https://k8s.example"}, "launchdarkly": {"paths": ["default/production"]}}
 TOLD = {
     "service": "checkout-api", "what": "Deploy a1b2c3d", "at": "2026-11-24T11:00:00Z", "size": 12, "risk": "high",
-    "role": "payments", "diff_url": "https://ci.example/diff", "rollback_url": "https://ci.example/back",
+    "role": "payments", "environment": "production", "diff_url": "https://ci.example/diff", "rollback_url": "https://ci.example/back",
 }  # fmt: skip
 
 
@@ -50,11 +50,11 @@ def promised() -> dict[str, dict[str, bool]]:
 
 
 def said(change) -> dict[str, bool]:
-    return {
-        "who": change.author_role is not None, "how much": change.size is not None,
-        "diff": change.diff_url is not None, "way back": bool(change.rollback_url or change.rollback),
-        "risk": change.risk is not None,
-    }  # fmt: skip
+    values = (
+        change.environment, change.author_role, change.size, change.diff_url, change.rollback_url or change.rollback,
+        change.risk,
+    )  # fmt: skip
+    return {column: value not in (None, "") for column, value in zip(COLUMNS, values, strict=True)}
 
 
 async def changes_of(name, access, question, cassette):
