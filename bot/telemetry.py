@@ -86,6 +86,7 @@ MODEL_TOKENS = "gen_ai.client.token.usage"
 MODEL_COST = "sitrep.model.cost"
 MODEL_REQUESTS = "sitrep.model.requests"
 MODEL_OUTCOMES = "sitrep.model.outcomes"
+EVAL_CASES = "sitrep.eval.cases"
 MODEL_CACHED_TOKENS = "sitrep.model.cached_tokens"
 MODEL_CACHE_HITS = "sitrep.model.cache_hits"
 RETRIES = "sitrep.model.retries"
@@ -119,6 +120,7 @@ COUNTERS: dict[str, tuple[str, str]] = {
     MODEL_COST: ("{USD}", "Money settled for model calls, by use, model and prompt"),
     MODEL_REQUESTS: ("{request}", "Requests sent to a model endpoint, by endpoint and error.type"),
     MODEL_OUTCOMES: ("{call}", "Model calls by outcome, use, model, prompt and snapshot"),
+    EVAL_CASES: ("{case}", "Golden cases of the nightly evals by use, model and end: passed, failed, not_asked"),
     MODEL_CACHED_TOKENS: ("{token}", "Input tokens that the provider had cached; a part of gen_ai.client.token.usage"),
     MODEL_CACHE_HITS: ("{call}", "Answers taken from the response cache"),
     RETRIES: ("{request}", "Requests that were retries"),

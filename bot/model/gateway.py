@@ -121,20 +121,23 @@ class Gateway:
         if usage.call_id:
             await transcript.conclude(self._store, workspace_id, usage.call_id, outcome, reason)
 
-    async def complete(self, call: ModelCall, deadline_seconds: float) -> Reply:
-        """Ask the pin of the call's use. Never raises for anything that an endpoint does, and never takes longer."""
-        pins = self._pins.get(call.use, ())
+    async def complete(self, call: ModelCall, deadline_seconds: float, pin: Pin | None = None) -> Reply:
+        """Ask the pins of the call's use, or the one given.
+
+        Never raises for anything that an endpoint does, and never takes longer.
+        """
+        pins = self._pins.get(call.use, ()) if pin is None else (pin,)
         if not pins:
             return Refusal("off", f"no model is configured for {call.use}")
         deadline = self._clock.monotonic() + deadline_seconds
         name = f"{telemetry.SPAN_CHAT} {pins[0].name}"
         with telemetry.tracer().start_as_current_span(name, kind=trace.SpanKind.CLIENT) as span:
             reply: Reply = Refusal("off", "no model could be asked")
-            chain = (pins[0], *(pin for pin in pins[1:] if self._may_stand_in(pin)))
-            for number, pin in enumerate(chain):
+            chain = (pins[0], *(one for one in pins[1:] if self._may_stand_in(one)))
+            for number, one in enumerate(chain):
                 left = deadline - self._clock.monotonic()
                 share = left if number == len(chain) - 1 else left / 2
-                reply = await self._ask(pin, call, self._clock.monotonic() + share, number)
+                reply = await self._ask(one, call, self._clock.monotonic() + share, number)
                 if isinstance(reply, Answer) or reply.outcome in {"budget", "model_refused", "truncated"}:
                     break
             measures.describe(span, call, pins[0], reply, self._clock.monotonic() - (deadline - deadline_seconds))

@@ -294,6 +294,8 @@ class ModelSection(Section):
     backoff_seconds: float = Field(default=0.5, gt=0)
     backoff_most_seconds: float = Field(default=8, gt=0)
     cache_seconds: float = Field(default=300, ge=0)
+    nightly_evals: str = Field(default="", pattern=r"^(?:|(?:[01]\d|2[0-3]):[0-5]\d)$")
+    """Local time at which the golden cases are played; empty: never by the bot itself."""
     breaker: BreakerSection = BreakerSection()
 
 

@@ -61,6 +61,7 @@ from bot.wiring.changes import flag_watch, stored_changes
 from bot.wiring.desks import Behind, desks_of
 from bot.wiring.hearing import ear_of, missed_of
 from bot.wiring.models import approved_models, build_gateway, build_summarise, models_of
+from bot.wiring.nightly import nightly_evals_of
 from bot.wiring.outside import (
     NO_BOT_TOKEN,
     directory_of,
@@ -377,6 +378,7 @@ async def build(settings: Settings, stack: AsyncExitStack, *, checkpoint: Checkp
         "rounds": rounds.run,
         "cutlines": watch.run,
         "money": money.run,
+        **nightly_evals_of(settings, store, clock, gateway, outbox, told_in(settings, channels)),
         "readers": readers.run,
         **slack_loops,
     }
