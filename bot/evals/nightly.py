@@ -1,8 +1,8 @@
 """Golden cases every night, by the running bot: a model that got worse beneath its name is noticed before an incident.
 
 Each use's first model is asked its prompt's cases through the bot's own gateway, with the priority of batch: a live
-incident takes the next slot, and the ceilings of [budget] for the use `batch` hold. What came of it is kept in `notices`
-(kind `evals`) and counted; where the bar does not hold it is said in Slack, once.
+incident takes the next slot, and the ceilings of [budget] for the use `batch` hold. What came of it is kept in
+`notices` (kind `evals`) and counted; where the bar does not hold it is said in Slack, once.
 """
 
 from __future__ import annotations
