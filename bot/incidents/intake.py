@@ -41,6 +41,8 @@ OPENING = frozenset({"escalated", "reassigned", "priority_updated"})
 MAX_STARTS = 5
 """Starts of the process that a signal may outlive unfinished before it is set aside."""
 LOOK_AGAIN_SECONDS = 5.0
+APART_SECONDS = 0.05
+"""Between two drains: the first of a burst begins at once, what follows shares transactions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +89,10 @@ class Drainer:
     async def run(self) -> None:
         """Drain now, whenever woken, and every few seconds, since a command at the shell cannot wake it. A store that
         fails is tried again; nothing is dropped."""
+        loop = asyncio.get_running_loop()
         while True:
             self._awake.clear()
+            began = loop.time()
             try:
                 if not self._counted:
                     self._counted = await self._count_starts()
@@ -100,6 +104,7 @@ class Drainer:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(LOOK_AGAIN_SECONDS):
                     await self._awake.wait()
+            await asyncio.sleep(began + APART_SECONDS - loop.time())
 
     async def drain(self) -> int:
         """Apply and start everything that is stored now; returns how many signals were applied."""

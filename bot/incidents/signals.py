@@ -8,9 +8,18 @@ from datetime import datetime
 from typing import Any
 
 from bot.store import Row, Store, Transaction
-from bot.store.values import to_text
+from bot.store.values import encode_row, to_text
 from integrations.records import IncidentFields, Signal
 
+NEXT_SIGNAL = """
+    INSERT INTO signals (workspace_id, delivery_key, seq, source, kind, incident_id, occurred_at, received_at, body,
+      sha256, state)
+    VALUES (:workspace_id, :delivery_key,
+      (SELECT coalesce(max(seq), 0) + 1 FROM signals WHERE workspace_id = :workspace_id),
+      :source, :kind, :incident_id, :occurred_at, :received_at, :body, :sha256, 'new')
+    ON CONFLICT (workspace_id, delivery_key) DO NOTHING
+"""
+"""One statement: between two the store's writer would wait for the interpreter's lock once more."""
 REPEATS = "repeats"
 """Kind of the notices that count deliveries which came again."""
 
@@ -18,11 +27,12 @@ REPEATS = "repeats"
 async def store_signals(store: Store, workspace_id: str, signals: Sequence[Signal]) -> int:
     """Durably store what is new of a delivery; returns how many were. Repeats are dropped by their delivery key."""
 
+    rows = [encode_row(_signal_row(workspace_id, signal)) for signal in signals]
+
     def work(tx: Transaction) -> int:
-        (row,) = tx.query("SELECT coalesce(max(seq), 0) AS n FROM signals WHERE workspace_id = :w", {"w": workspace_id})
         new = repeats = 0
-        for signal in signals:
-            stored = tx.insert("signals", [_signal_row(workspace_id, signal, row["n"] + new + 1)], ignore=True)
+        for signal, row in zip(signals, rows, strict=True):
+            stored = tx.execute(NEXT_SIGNAL, row)
             new += stored
             repeats += not stored and signal.source != "poll"  # the poller reads what it has read on purpose
         if repeats:
@@ -61,11 +71,10 @@ async def failed_signals(store: Store, workspace_id: str) -> list[Row]:
     )
 
 
-def _signal_row(workspace_id: str, signal: Signal, seq: int) -> dict[str, Any]:
+def _signal_row(workspace_id: str, signal: Signal) -> dict[str, Any]:
     return {
         "workspace_id": workspace_id,
         "delivery_key": signal.delivery_key,
-        "seq": seq,
         "source": signal.source,
         "kind": signal.kind,
         "incident_id": signal.incident_id,
@@ -77,5 +86,4 @@ def _signal_row(workspace_id: str, signal: Signal, seq: int) -> dict[str, Any]:
             "said_by": signal.said_by,
         },
         "sha256": signal.sha256,
-        "state": "new",
     }

@@ -15,7 +15,7 @@ import queue
 import sqlite3
 import threading
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,6 +33,11 @@ T = TypeVar("T")
 MAX_GROUP = 256
 """Units of work that share one commit."""
 READERS = 2
+CHECKPOINT_AFTER = 2_000
+"""Changed rows after which the write-ahead log is copied back, beside the writer."""
+LONGEST_LOG = 16_384
+"""Pages of the log (64 MiB) at which the writer itself copies it back and begins it anew: under steady writing a copy
+beside it never gets to the end."""
 
 
 class StoreError(SitrepError):
@@ -108,6 +113,11 @@ class SqliteStore:
         self._schema = _schema(connection)
         self._queue: queue.SimpleQueue[_Work | None] = queue.SimpleQueue()
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="store-reader")
+        self._copier = ThreadPoolExecutor(1, thread_name_prefix="store-checkpoint")
+        self._copying: Future[int] | None = None
+        self._copied_at = 0
+        # A copy inside a commit takes ten to fifty milliseconds, in which no delivery is answered.
+        connection.execute("PRAGMA wal_autocheckpoint = 0")
         self._local = threading.local()
         self._opened: list[sqlite3.Connection] = []
         self._closed = False
@@ -173,6 +183,7 @@ class SqliteStore:
             self._queue.put(None)
             await asyncio.to_thread(self._thread.join)
             self._readers.shutdown()
+            self._copier.shutdown()
             for connection in self._opened:
                 connection.close()
 
@@ -200,6 +211,7 @@ class SqliteStore:
                 group.append(following)
             if group:
                 self._commit(group)
+                self._keep_log_short()
             if first is None:
                 self._writer.close()
                 return
@@ -210,23 +222,50 @@ class SqliteStore:
         try:
             self._writer.execute("BEGIN IMMEDIATE")
             for work in group:
-                self._writer.execute("SAVEPOINT unit")
-                value: Any = None
-                error: BaseException | None = None
-                try:
-                    value = work.run(transaction)
-                except Exception as failed:  # noqa: BLE001 - handed to the caller who waits for this unit
-                    self._writer.execute("ROLLBACK TO unit")
-                    error = failed
-                self._writer.execute("RELEASE unit")
-                results.append((work, value, error))
-            self._writer.execute("COMMIT")
+                results.append((work, *self._run(work, transaction, alone=len(group) == 1)))
+            if self._writer.in_transaction:
+                self._writer.execute("COMMIT")
         except BaseException as failed:  # noqa: BLE001 - a full disk or a lost file: every caller must hear of it
             with contextlib.suppress(sqlite3.Error):
                 self._writer.execute("ROLLBACK")
             results = [(work, None, failed) for work in group]
         for work, value, error in results:
             work.done(value, error)
+
+    def _run(self, work: _Work, transaction: SqliteTransaction, *, alone: bool) -> tuple[Any, BaseException | None]:
+        """One unit's value or its error, its own changes then undone. Each statement gives up the interpreter's lock
+        and has to wait for it again, so that a unit which is alone is spared its savepoint."""
+        if not alone:
+            self._writer.execute("SAVEPOINT unit")
+        value: Any = None
+        error: BaseException | None = None
+        try:
+            value = work.run(transaction)
+        except Exception as failed:  # noqa: BLE001 - handed to the caller who waits for this unit
+            self._writer.execute("ROLLBACK" if alone else "ROLLBACK TO unit")
+            error = failed
+        if not alone:
+            self._writer.execute("RELEASE unit")
+        return value, error
+
+    def _keep_log_short(self) -> None:
+        """Runs in the writer's thread, between two commits."""
+        done = self._copying
+        if done is not None and done.done():
+            self._copying = None
+            if done.exception() is None and done.result() >= LONGEST_LOG:
+                with contextlib.suppress(sqlite3.Error):  # a reader that holds it longer: the next one will do
+                    self._writer.execute("PRAGMA wal_checkpoint(RESTART)")
+        if self._copying is None and self._writer.total_changes - self._copied_at >= CHECKPOINT_AFTER:
+            self._copied_at = self._writer.total_changes
+            self._copying = self._copier.submit(_copy_log, self._path)
+
+
+def _copy_log(path: Path) -> int:
+    """Copies the write-ahead log into the database, waiting for nobody; returns how many pages the log has."""
+    with contextlib.closing(_connect(path)) as connection:
+        ((_, pages, _),) = connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+    return int(pages)
 
 
 def match_of(words: Sequence[str]) -> str:

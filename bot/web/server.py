@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import uvicorn
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 HEAD_SECONDS = 10.0
 """From a connection, or the first byte after an answer, to the end of the headers."""
@@ -25,27 +25,47 @@ AT_ONCE = 800
 KEEP_ALIVE_SECONDS = 75
 
 
-class PatientProtocol(H11Protocol):
-    """HTTP/1.1 with an end to its patience: who does not finish the headers in time is hung up on."""
+class PatientProtocol(HttpToolsProtocol):
+    """HTTP/1.1 with an end to its patience: who does not finish the headers in time is hung up on, and headers that
+    are too many are refused."""
 
     def __init__(self, *args: Any, head_seconds: float = HEAD_SECONDS, **more: Any) -> None:
         super().__init__(*args, **more)
         self._head_seconds = head_seconds
         self._head_timer: asyncio.TimerHandle | None = None
+        self._head_bytes = 0
+        """Of a head that is not complete yet."""
+        self._whole_bytes = 0
+        """Of the lines that the parser has handed over."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._expect_head()
 
     def data_received(self, data: bytes) -> None:
-        if self._between_requests():
+        if self._head_timer is None and self._between_requests():
             self._expect_head()
-            if b"\r\n\r\n" not in data[: HEAD_BYTES + 4] and len(data) > HEAD_BYTES:
-                self.send_400_response("Headers too large.")  # h11 counts only what is not complete yet
-                return
         super().data_received(data)
-        if not self._between_requests():
-            self._forget_head()
+        if self._head_timer is not None:  # the head goes on: the parser keeps what it has of it
+            self._head_bytes += len(data)
+            if self._head_bytes > HEAD_BYTES and not self.transport.is_closing():
+                self.send_400_response("Headers too large.")
+
+    def on_url(self, url: bytes) -> None:
+        self._count(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._count(len(name) + len(value) + 4)
+        super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        self._forget_head()
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        self._whole_bytes = 0
+        super().on_message_complete()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._forget_head()
@@ -56,9 +76,15 @@ class PatientProtocol(H11Protocol):
         cycle: Any = self.cycle  # None before the first request
         return cycle is None or bool(cycle.response_complete)
 
+    def _count(self, size: int) -> None:
+        """What arrived whole, trailers too. The parser answers 400 for whatever a callback raises."""
+        self._whole_bytes += size
+        if self._whole_bytes > HEAD_BYTES:
+            raise ValueError("headers too large")
+
     def _expect_head(self) -> None:
-        if self._head_timer is None:
-            self._head_timer = self.loop.call_later(self._head_seconds, self._hang_up)
+        self._head_bytes = 0
+        self._head_timer = self.loop.call_later(self._head_seconds, self._hang_up)
 
     def _forget_head(self) -> None:
         if self._head_timer is not None:
@@ -85,7 +111,7 @@ def server_of(app: Any, *, host: str, port: int, head_seconds: float = HEAD_SECO
     return Server(
         uvicorn.Config(
             app, host=host, port=port, log_level="warning", access_log=False, timeout_keep_alive=KEEP_ALIVE_SECONDS,
-            lifespan="off", log_config=None, http=protocol, ws="none", h11_max_incomplete_event_size=HEAD_BYTES,
-            limit_concurrency=at_once, server_header=False, proxy_headers=False,
+            lifespan="off", log_config=None, http=protocol, ws="none", limit_concurrency=at_once,
+            server_header=False, proxy_headers=False,
         )
     )  # fmt: skip

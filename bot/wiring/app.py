@@ -241,7 +241,7 @@ async def build(settings: Settings, stack: AsyncExitStack, *, checkpoint: Checkp
         notes=pagerduty if file.pagerduty.fallback_note and file.mode == "live" else None,
         checkpoint=checkpoint,
     )  # fmt: skip
-    routing = routing_of(settings)
+    routing, declared = routing_of(settings), declared_edges(settings)
     channels = ChannelNames(slack.web)
     stack.push_async_callback(channels.close)
     await channels.channel_id(routing.default_channel)  # reads every channel of the app: no incident waits for it
@@ -256,7 +256,7 @@ async def build(settings: Settings, stack: AsyncExitStack, *, checkpoint: Checkp
         routing=routing,
         collector=Collector(
             sources, clock, services=service_names(settings), owner=routing.team,
-            alert_readers=alert_readers_of(settings), declared_edges=declared_edges(settings),
+            alert_readers=alert_readers_of(settings), declared_edges=declared,
         ),
         directory=directory,
         worker=worker,
@@ -306,7 +306,7 @@ async def build(settings: Settings, stack: AsyncExitStack, *, checkpoint: Checkp
 
     async def neighbours() -> Mapping[str, frozenset[str]]:
         learnt = await topology.learnt(store, file.workspace, clock.now())
-        return topology.neighbours([*learnt, *declared_edges(settings)])
+        return topology.neighbours([*learnt, *declared])
 
     drainer = Drainer(store, file.workspace, routing, clock, start, neighbours, checkpoint, rules_of(settings))
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import math
+import select
 import socket
+import ssl
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -30,6 +32,13 @@ def too_large(system: str, limit: int) -> Malformed:
     return Malformed(system, f"an answer of more than {limit} bytes was not read to its end")
 
 
+class _NoCookies(httpx.Cookies):
+    """Keeps nothing that a system sets: credentials are the settings' alone."""
+
+    def extract_cookies(self, response: httpx.Response) -> None:
+        pass
+
+
 class _Bounded(httpx.AsyncByteStream):
     """Passes a body on and counts it."""
 
@@ -47,6 +56,41 @@ class _Bounded(httpx.AsyncByteStream):
 
     async def aclose(self) -> None:
         await self._inner.aclose()
+
+
+class _Readable(httpcore.AsyncNetworkStream):
+    """A stream that answers at once whether bytes wait. The pool asks every idle connection before every request, and
+    anyio's way there costs more than the request."""
+
+    def __init__(self, inner: httpcore.AsyncNetworkStream) -> None:
+        self._inner = inner
+        self._socket: socket.socket | None = inner.get_extra_info("socket")
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109
+        return await self._inner.read(max_bytes, timeout)
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109
+        await self._inner.write(buffer, timeout)
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+    async def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109
+    ) -> httpcore.AsyncNetworkStream:
+        return _Readable(await self._inner.start_tls(ssl_context, server_hostname, timeout))
+
+    def get_extra_info(self, info: str) -> Any:
+        if info != "is_readable" or self._socket is None:
+            return self._inner.get_extra_info(info)
+        if self._socket.fileno() < 0:
+            return True  # closed: reading it ends at once
+        poll = select.poll()
+        poll.register(self._socket, select.POLLIN)
+        return bool(poll.poll(0))
 
 
 class _Dial(httpcore.AsyncNetworkBackend):
@@ -68,7 +112,7 @@ class _Dial(httpcore.AsyncNetworkBackend):
         failed: Exception = httpcore.ConnectError("no address")
         for address in addresses:
             try:
-                return await self._inner.connect_tcp(address, port, timeout, local_address, socket_options)
+                return _Readable(await self._inner.connect_tcp(address, port, timeout, local_address, socket_options))
             except (httpcore.ConnectError, httpcore.ConnectTimeout) as this_one:
                 failed = this_one
         raise failed
@@ -115,7 +159,7 @@ def client(
 ) -> httpx.AsyncClient:
     """An httpx client for one system. Raises Denied at once when `base_url` is not on the allow-list."""
     egress.require(system, base_url)
-    return httpx.AsyncClient(
+    made = httpx.AsyncClient(
         base_url=base_url,
         headers=headers,
         transport=Transport(egress, system),
@@ -123,6 +167,8 @@ def client(
         trust_env=False,
         follow_redirects=False,
     )
+    made._cookies = _NoCookies()  # httpx copies what it is given into a jar of its own
+    return made
 
 
 # --- httpx2 -------------------------------------------------------------------------------------------------------

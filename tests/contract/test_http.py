@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gzip
 from datetime import UTC, datetime
 
@@ -255,6 +256,48 @@ async def test_a_server_that_drips_or_hangs_is_cut_off_at_the_timeout(serve):
     served.answer = lambda asked: None
     with pytest.raises(Unavailable, match=r"no answer in 0\.2 s"):
         await get(Egress([served.url]), served.url, timeout_seconds=0.2)
+
+
+async def test_what_a_system_sets_as_a_cookie_is_not_sent_back(serve):
+    served = await serve()
+    served.answer = lambda asked: (200, {"set-cookie": "session=planted; Path=/"}, b"{}")
+    async with client(Egress([served.url]), "jaeger", served.url) as http:
+        await http.get("/a")
+        await http.get("/b")
+    assert [asked.headers.get("cookie") for asked in served.asked] == [None, None]
+
+
+async def test_an_idle_connection_that_the_server_closed_is_not_used_again():
+    closed = asyncio.Event()
+    taken = 0
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal taken
+        taken += 1
+        with contextlib.suppress(asyncio.IncompleteReadError):
+            while await reader.readuntil(b"\r\n\r\n"):
+                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+                await writer.drain()
+                if taken == 1:
+                    break
+        writer.close()
+        await writer.wait_closed()
+        closed.set()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with server, client(Egress([url]), "jaeger", url) as http:
+        assert (await http.get("/a")).status_code == 200
+        await closed.wait()
+        closed.clear()
+        await asyncio.sleep(0.05)  # until the end has come over the loopback
+        for _ in range(3):
+            assert (await http.get("/b")).status_code == 200
+        pool = http._transport._inner._pool
+        assert len(pool.connections) == 1
+        await http.aclose()
+        await closed.wait()
+    assert taken == 2
 
 
 async def test_a_private_authority_is_trusted_only_when_it_is_named(serve, tmp_path):

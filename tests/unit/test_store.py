@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sqlite3
 import stat
 from datetime import UTC, datetime
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from bot.store import migrations
+from bot.store import migrations, sqlite
 from bot.store.sqlite import SqliteStore, StoreError, migrate
 from bot.store.values import to_text, to_time, ulid
 
@@ -71,6 +72,33 @@ async def test_a_failing_unit_rolls_back_alone(store):
     )
     assert isinstance(results[1], KeyError)
     assert sorted(r["by"] for r in await store.query("SELECT by FROM votes")) == ["a", "b"]
+
+
+async def test_a_unit_that_is_alone_and_fails_leaves_nothing(store):
+    def fail(tx):
+        tx.insert("votes", [VOTE | {"by": "lost"}])
+        raise KeyError("on purpose")
+
+    with pytest.raises(KeyError):
+        await store.transaction(fail)
+    await store.insert("votes", [VOTE | {"by": "a"}])
+    assert [r["by"] for r in await store.query("SELECT by FROM votes")] == ["a"]
+
+
+async def test_under_steady_writing_the_log_stays_short_and_every_row_is_there(tmp_path, monkeypatch):
+    monkeypatch.setattr(sqlite, "CHECKPOINT_AFTER", 50)
+    monkeypatch.setattr(sqlite, "LONGEST_LOG", 128)
+    store = SqliteStore.open(tmp_path / "sitrep.db")
+    longest = 0
+    for n in range(60):  # 60 times 20 rows of 4 KiB: 5 MB
+        await store.insert("votes", [VOTE | {"by": f"{n}-{m}", "triage_id": "x" * 4096} for m in range(20)])
+        if store._copying is not None:  # a slow disk must not decide this test
+            await asyncio.wrap_future(store._copying)
+        longest = max(longest, (tmp_path / "sitrep.db-wal").stat().st_size)
+    assert longest < 1_500_000
+    await store.close()
+    with contextlib.closing(sqlite3.connect(tmp_path / "sitrep.db")) as plain:
+        assert plain.execute("SELECT count(*) FROM votes").fetchone() == (1200,)
 
 
 async def test_read_then_write_of_many_callers_never_loses_an_update(store):
