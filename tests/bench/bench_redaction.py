@@ -15,8 +15,9 @@ from collections.abc import Iterator
 
 from bot.cli.redact import redact_lines
 from bot.trust.redaction import Redactor
-from bot.trust.redaction.engine import Rules, best_engine, rules
+from bot.trust.redaction.findings import Rules, rules
 from bot.trust.redaction.personal import COUNTRIES
+from bot.trust.redaction.scan import best_engine
 from bot.trust.redaction.views import joined_bytes
 from tests.bench.run import ROOT, Measured, watch
 

@@ -46,7 +46,12 @@ def test_the_bars_hold_on_the_shipped_slice() -> None:
 
 @pytest.mark.parametrize(
     ("name", "secrets_at_least", "kept_at_least", "missed_at_most"),
-    [("handwritten.txt", 250, 120, 0.02), ("handwritten-2.txt", 140, 90, 0.04), ("handwritten-3.txt", 65, 40, 0.02)],
+    [
+        ("handwritten.txt", 250, 120, 0.02),
+        ("handwritten-2.txt", 140, 90, 0.04),
+        ("handwritten-3.txt", 65, 40, 0.02),
+        ("handwritten-4.txt", 205, 95, 0.02),
+    ],
 )
 def test_the_bars_hold_on_texts_written_by_hand(
     name: str, secrets_at_least: int, kept_at_least: int, missed_at_most: float

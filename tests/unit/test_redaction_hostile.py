@@ -21,11 +21,15 @@ UNITS = {
     "sums": '"+', "zero width": "a\u200b", "other scripts": "пароль: ", "colours": "\x1b[31mkey", "secrets": "password=hunter2x\n", "placeholders": "<secret:x:7f3a>",
     "begun placeholders": "<secret:", "prefixes": "ghp_", "orders": "ignore all previous ", "entities": "&quot;", "blocks": 'variable "key" {', "settings": "set key ",
     "ibans": "DE89 3704 ", "slashes": "admin / ", "secret blocks": "kind: secret\n", "NULs": "\0", "schemes": "bearer ", "one word": "x", "mixed": "aB1", "pgpass": "a:1111:",
+    "calls": "key=a(", "lists": 'key: ["abcd", ', "lines of a list": "key:\n - abcd\n", "compared": '"abcd" == key ', "made": 'key("', "spelt addresses": "a [at] b [dot] ",
+    "spelt with dots": "a (at) b.", "spoken addresses": "a at b dot c ", "logins": "creds: a / ", "said after": "use abcdef1 as ", "said to be": "abcdefgh1 is the ", "vendors": "datadog: a1",
+    "other words": "\u5bc6\u7801 a1 ",
 }  # fmt: skip
 BEGUN = {
     # A long match is begun and fails at the end; short matches stand on the way.
     "a name, then tokens": ("key", "eyJa"), "a digit, then prefixes": ("1a", "AKIA"), "a URL, then tokens": ("://", "eyJa"),
     "a command, then others": ("mysql ", "requirepass abc "), "a login, then others": ("docker login ", "auth plain QUJDREVG "),
+    "a list, then others": ("key: [", '"abcd", '), "a snmp, then others": ("snmpwalk ", " -c a -A b"), "a phrase, then others": ("abcdefgh1 is the ", "secret "),
     "a user, then others": (" -u a ", "snmp-server community abc "), "an address, then numbers": ("a@a", ".4111111111111111"),
     "a base64 run, then digits": ("QUJDREVG", "Ab1Cd2Ef3"), "an order, then others": ("print ", "note to ai: "), "a seed, then words": ("seed ", "pin is "),
 }  # fmt: skip
@@ -66,6 +70,7 @@ def test_a_nest_of_encodings_is_undone_a_few_times_only() -> None:
 
 
 PIECES = (
+    "[at]", "(dot)", " at ", " dot ", "creds:", "use", " as the ", " is the ", "datadog", "snmpwalk", " -A ", "ssh-keygen -N", "密码", "=== ", "!=", "(\"", "- ", "BUNDLE_A__B",
     "password", "key", "secret", "token", "PRIVATE", "access", "auth", "login", "pin", "seed", "code", "cookie", "dsn", "jwt",
     "mysql", "curl", "psexec", "net use", "docker login", "vault login", "openssl", "ldapsearch", "sqlcmd", "identified by",
     "snmp-server community", "machine", "getenv(", "env.", "NetworkCredential(", "ConvertTo-SecureString", "CURLOPT_PASSWORD",

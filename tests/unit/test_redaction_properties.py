@@ -23,6 +23,7 @@ PIECES = st.sampled_from(
     [planted.text for planted in PLANTED]
     + ["password=", "key", "token: ", "Bearer ", "\n", " ", '"', "\\", "\\\n", "%41", "\\u0041", "&quot;", "\x1b[0m", "\u200b", "\x00", "\x01", "\x02", "://", "@", "a" * 40]
     + ["<secret:password:0a1b>", "<personal:email:0a1b>", "<secret:", "name: X_KEY\nvalue: ", "-----BEGIN PRIVATE KEY-----", "4111 1111 1111 1111", "пароль: ", "is ", "eyJ"]
+    + ["creds: a / ", "use ", " as the password", " is the token", " [at] ", " (dot) ", '" == secret', "密码", "datadog: ", 'secret("', "passwords:\n - ", '["', "Maple-Kettle-91", "decode("]
 )  # fmt: skip
 TEXTS = st.lists(st.one_of(PIECES, st.text(max_size=12)), max_size=12).map("".join)
 

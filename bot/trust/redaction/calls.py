@@ -45,6 +45,27 @@ _CONNECT = (
 _SECURE = r"(?i)\bconvertto-securestring(?:[ \t]++-(?:string|asplaintext|force))*[ \t]++(?:\\{0,2}[\"']([^\"'\n\x00\\]{3,})|([^\s\"'$(\-][^\s\"'\x00]{3,}))"
 
 
+_COMPARED = (
+    r"(?i)(?:\"([^\"\n\x00]{4,120})\"|'([^'\n\x00]{4,120})')\)?[ \t]*+[!=]==?[ \t]*+([A-Za-z0-9_.\-]*"
+    + names.CORE
+    + r"[A-Za-z0-9_.\-]*+)"
+)
+"""`if ("…" == dbPassword)`."""
+_INITIAL = (
+    r"(?i)\b([A-Za-z0-9_]*"
+    + names.CORE
+    + r"[A-Za-z0-9_]*+)(?:\.(?:assign|set|equals|compare|append))?\([ \t]*+\"([^\"\n\x00]{4,120})\"[ \t]*+(?:,[ \t]*+[0-9]++)?\)"
+)
+"""`std::string secret("…")`, `password.equals("…")`."""
+_LISTED = (
+    r"(?i)([A-Za-z0-9_.\-]*"
+    + names.CORE
+    + r"[A-Za-z0-9_.\-]*+)[\"']?+[ \t]*+[:=][ \t]*+(\[[^\[\]\x00]+\]|(?:\r?\n[ \t]*-[ \t]++[^\n\x00]++)+)"
+)
+_LIST_ITEM = r"(?m)\"([^\"\n\x00]{4,120})\"|'([^'\n\x00]{4,120})'|^[ \t]*-[ \t]++([^\s\"'\x00:]{4,120})[ \t]*+\r?$"
+"""`passwords: ["…", "…"]`, and one a line behind a dash."""
+
+
 class CodeForms:
     """Finds secrets that stand in code beside a name, but not behind its equals sign."""
 
@@ -52,6 +73,8 @@ class CodeForms:
         self._named = [compile_pattern(pattern, engine) for pattern in (_TYPED, _FALLBACK, _CONSTANT, _OBJECT, _SAID)]
         self._arguments = [compile_pattern(pattern, engine) for pattern in (_LAST_OF, _CONNECT)]
         self._secure = compile_pattern(_SECURE, engine)
+        self._compared, self._initial = compile_pattern(_COMPARED, engine), compile_pattern(_INITIAL, engine)
+        self._listed, self._item = compile_pattern(_LISTED, engine), compile_pattern(_LIST_ITEM, engine)
 
     def __call__(self, text: bytes) -> Iterator[Candidate]:
         for pattern in self._named:
@@ -61,6 +84,7 @@ class CodeForms:
                 start, end = next(span for span in spans[2:] if span[0] >= 0)
                 if reading.strength and accepts(reading, text[start:end], True):
                     yield Candidate(start, end, reading.kind, KEYED)
+        yield from self._compared_or_listed(text)
         for pattern in self._arguments:
             for spans in pattern.spans(text):
                 start, end = next(span for span in spans[1:] if span[0] >= 0)
@@ -71,6 +95,31 @@ class CodeForms:
                 start, end = next(span for span in spans[1:] if span[0] >= 0)
                 if not is_blank(text[start:end]) and not shapes.is_plain_camel(text[start:end]):
                     yield Candidate(start, end, "password", FORM)
+
+    def _compared_or_listed(self, text: bytes) -> Iterator[Candidate]:
+        """Comparisons, values that a name is made with, and lists."""
+        for spans in self._compared.spans(text):
+            reading = names.read(text[slice(*spans[3])].decode("latin-1"))
+            start, end = spans[1] if spans[1][0] >= 0 else spans[2]
+            if reading.strength and accepts(reading, text[start:end], True):
+                yield Candidate(start, end, reading.kind, KEYED)
+        for spans in self._initial.spans(text):
+            reading = names.read(text[slice(*spans[1])].decode("latin-1"))
+            content = text[slice(*spans[2])]
+            if reading.strength and accepts(reading, content, True) and not shapes.is_plain_words(content):
+                yield Candidate(*spans[2], reading.kind, KEYED)
+        for spans in self._listed.spans(text):
+            reading = names.read(text[slice(*spans[1])].decode("latin-1"))
+            if not reading.strength:
+                continue
+            offset = spans[2][0]
+            for item in self._item.spans(text[slice(*spans[2])]):
+                start, end = next(span for span in item[1:] if span[0] >= 0)
+                content = text[offset + start : offset + end]
+                if accepts(reading, content, True) and (
+                    not shapes.is_plain_words(content) or shapes.is_numbered(content)
+                ):
+                    yield Candidate(offset + start, offset + end, reading.kind, KEYED)
 
 
 GATE = (

@@ -29,6 +29,14 @@ _LONG: tuple[tuple[tuple[bytes, ...], str], ...] = (
     ((b"openssl enc",), r"\bopenssl[ \t]++enc\b[^\n\x00]*?[ \t]-k[ \t]++" + _VALUE),
     ((b"zip",), r"\b(?:un)?zip[ \t](?:[^\n\x00]*?[ \t])?-P[ \t]++" + _VALUE),
     ((b"7z",), r"\b7z[ar]?[ \t][^\n\x00]*?[ \t]-p([^\s\x00\"']{3,})"),
+    ((b"snmp",), r"\bsnmp[a-z]{3,8}\b[^\n\x00]*?[ \t]-A[ \t]++" + _VALUE),
+    ((b"snmp",), r"\bsnmp[a-z]{3,8}\b[^\n\x00]*?[ \t]-X[ \t]++" + _VALUE),
+    ((b"snmp",), r"\bsnmp[a-z]{3,8}\b[^\n\x00]*?[ \t]-c[ \t]++" + _VALUE),
+    ((b"ssh-keygen",), r"\bssh-keygen\b[^\n\x00]*?[ \t]-[NP][ \t]*+(?:\"([^\"\n\x00]{3,})\"|'([^'\n\x00]{3,})'|([^\s\x00\"']{3,}))"),
+    ((b"ipmitool",), r"\bipmitool\b[^\n\x00]*?[ \t]-P[ \t]++" + _VALUE),
+    ((b"lftp",), r"\blftp\b[^\n\x00]*?[ \t]-u[ \t]++[^\s,\x00]{1,64},([^\s\x00\"']{2,})"),
+    ((b" -pw",), r"\b(?:plink|pscp|psftp|putty|kitty)\b[^\n\x00]*?[ \t]-pw[ \t]++" + _VALUE),
+    ((b"/p:", b"/pass", b"/p "), r"(?i)\b(?:[xws]*freerdp|cmdkey|wmic|rdesktop|mstsc|winrs)[^\n\x00]*?[ \t]/p(?:ass(?:word)?)?:[\"']?([^\s\x00\"']{3,})"),
     ((b"openssl",), r"\bopenssl\b[^\n\x00]*?[ \t]-pass(?:in|out)?[ \t]++[\"']?pass:([^\s\x00\"']{2,})"),
     ((b"vault",), r"\bvault[ \t]++login[ \t]++(?:-[^\s\x00]++[ \t]++)*([A-Za-z0-9._\-]{8,})"),
 )  # fmt: skip
@@ -51,6 +59,11 @@ _SHORT = "|".join(
         r"(?i:\bnet[ \t]++user[ \t]++[^\s\x00]{1,64}[ \t]++([^\s/\x00]{4,64})[ \t]++/add)",
         r"\brabbitmqctl[ \t]++(?:add_user|change_password)[ \t]++[^\s\x00]{1,64}[ \t]++" + _VALUE,
         r"\bhtpasswd[ \t]++-[A-Za-z]{0,8}b[A-Za-z]{0,8}[ \t]++[^\s\x00]{1,200}[ \t]++[^\s\x00]{1,64}[ \t]++" + _VALUE,
+        r"\becho[ \t]++(?:-n[ \t]++)?[\"']?[^\s:\x00\"']{1,64}:([^\s\x00\"']{3,64})[\"']?[ \t]*+\|[ \t]*+(?:sudo[ \t]++)?chpasswd",
+        r"\bmc[ \t]++(?:alias[ \t]++set|config[ \t]++host[ \t]++add)[ \t]++[^\s\x00]{1,64}[ \t]++[^\s\x00]{1,200}[ \t]++[^\s\x00]{1,200}[ \t]++"
+        + _VALUE,
+        r"\bwpa_passphrase[ \t]++[^\s\x00]{1,64}[ \t]++" + _VALUE,
+        r"(?:\bthin:|\b(?:sqlplus|expdp|impdp|rman)[ \t]++(?:-[A-Za-z]{1,8}[ \t]++)?)[\"']?[A-Za-z0-9_$#]{1,64}/([^\s@/\x00\"']{3,})@",
         r"\becho[ \t]++(?:-n[ \t]++)?[\"']?([^\s\x00\"']{4,64})[\"']?[ \t]*+\|[ \t]*+(?:sudo[ \t]++-S|docker[ \t]++login|passwd|chpasswd)",
     )
 )
@@ -67,7 +80,8 @@ class Commands:
         for words, pattern in self._long:
             if any(word in text for word in words):
                 for spans in pattern.spans(text):
-                    yield from self._checked(text, *spans[1], bare_flag=text[spans[0][0] : spans[0][0] + 1] in b" \t")
+                    start, end = next(span for span in spans[1:] if span[0] >= 0)
+                    yield from self._checked(text, start, end, bare_flag=text[spans[0][0] : spans[0][0] + 1] in b" \t")
         for spans in self._short.spans(text):
             start, end = next(span for span in spans[1:] if span[0] >= 0)
             yield from self._checked(text, start, end, bare_flag=text[spans[0][0] : spans[0][0] + 1] in b" \t")
@@ -75,6 +89,11 @@ class Commands:
     def _checked(self, text: bytes, start: int, end: int, *, bare_flag: bool) -> Iterator[Candidate]:
         """`bare_flag`: no program is named, so that a port or a word is none."""
         value = text[start:end]
-        if value[:1] == b"-" or value.isdigit() or is_blank(value) or (bare_flag and shapes.is_plain_words(value)):
+        if (
+            value[:1] == b"-"
+            or value.isdigit()
+            or is_blank(value)
+            or (bare_flag and shapes.is_plain_words(value) and not shapes.is_chosen(value))
+        ):
             return
         yield Candidate(start, end, "password", FORM)

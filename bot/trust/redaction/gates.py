@@ -19,20 +19,27 @@ _BLOCK_LINES = 260
 _SPARE_LINES = 60
 """A block that is looked at has so many lines more than any key has."""
 
-_ASSIGNED = names.CORE + r"[A-Za-z0-9_.\-]*+(?:\\{0,8}+[\"'`]?+[\])]?+[ \t]*+(?:[=:>,]|->)|[\"'>\r\n]|\\{1,8}[nrt])"
+_ASSIGNED = (
+    names.CORE
+    + r"[A-Za-z0-9_.\-]*+(?:\[[0-9]*\])?+(?:\\{0,8}+[\"'`]?+[\])]?+[ \t]*+(?:[!?]?[=:>,]|->)|(?:\.[a-z]{3,8})?\([ \t]*+\"|[\"'>\r\n]|\\{1,8}[nrt])"
+)
+_COMPARED = r"[\"']\)?[ \t]*+[!=]==?[ \t]*+[a-z0-9_.\-]*" + names.CORE
 _FLAGGED = r"[ \t\n\"'\[,(]--?[a-z0-9_\-]*" + names.CORE + r"[a-z0-9_\-]*+[\"']?+,?+[ \t]"
 _SET = r"\b(?:set|config|put|add|export)[ \t][a-z0-9_.\-/:]*" + names.CORE + r"[a-z0-9_.\-]*+[ \t]"
 _SPOKEN = (
-    r"(?:\b|_)(?:pass(?:word|wd|phrase|code)|passwort|kennwort|mot de passe|contrase.a|senha|wachtwoord|lozinka|heslo|parola|mdp|psk|pre-?shared key|pass|pwd|pw|secret|token|key|apikey|credential|creds?|(?:basic )?auth"
+    r"(?:\b|_)(?:pass(?:word|wd|phrase|code)|passwort|kennwort|mot de passe|contrase.a|senha|wachtwoord|lozinka|heslo|parola|passord|salasana|adgangskode|clave|contrasenya|palavra-passe|mdp|psk|pre-?shared key|pass|pwd|pw|secret|token|key|apikey|credential|creds?|(?:basic )?auth"
     r"|login|pin|otp|code|community|cookie|session(?: id)?|licen[cs]e|signature|sid)s?\b"
     r"(?:[ \t]*+[:=]?[ \t]*+(?:is|was|lautet|es)?[ \t]*+[\"'`]|[?!,:]?(?:[ \t]+[^ \t\r\n\x00]*){0,12}[ \t]+[^ \t\r\n\x00]*[0-9!#$%^&*+~?@|])|\bseed[ \t]"
 )
 _FORMS = (
     r"://[^\s/?#\"'<>\x00]*@|private key|putty-user|eyj[a-z0-9]|[a-z0-9]@[a-z0-9][a-z0-9.\-]*\.[a-z]"
     r"|\$(?:2[abxy]|1|5|6|y|gy|argon2[a-z]*|apr1|pbkdf2[a-z0-9\-]*|scrypt|[89]|krb5[a-z0-9]{2,8})\$|identified[ \t]|snmp-server|auth[ \t]*=[ \t]*[(\[]|[ \t]-[puaw][ \t\"']|[ \t]-p[^\s]|--(?:proxy-)?user|kind[\"']?:[ \t]*[\"']?secret"
+    r"|[\[({<][ \t]*(?:at|@|arroba)[ \t]*[\])}>]|[a-z0-9][ \t]+dot[ \t]+[a-z]|\b(?:root|admin|administrator|sa|postgres|oracle|sys|system|sysadmin|guest|pi|ubuntu|superuser):[^\s:/@]{6}|\bsnmp[a-z]{3,8}[ \t]|ssh-keygen[ \t]|chpasswd|\bmc[ \t]+(?:alias|config)|wpa_passphrase|\bthin:|sqlplus[ \t]|[ \t]/p(?:ass(?:word)?)?:|\blftp[ \t]|[ \t]-pw[ \t]|zugangsdaten|identifiant"
+    r"|(?:cred(?:ential)?)s?\b[^\n:/]{0,40}[:=]?[ \t]+[^\s/:]{2,40}[ \t]+/[ \t]"
+    r"|\b(?:used?|try|tried|using|enter(?:ed)?|typed?|with|put|set|gave|took|pasted)[ \t]+[^\s]{6,66}[ \t]+(?:as|for)[ \t]+(?:[a-z]{1,12}[ \t]+){0,3}(?:pass|pw|secret|token|pin|kennwort)"
     r"|requirepass|masterauth|auth(?:enticate)?[ \t]+(?:plain|login|cram)|bearer[ \t]|basic[ \t]|negotiate[ \t]|ntlm[ \t]|pass(?:in|out)?[ \t]+[\"']?pass:|rabbitmqctl|htpasswd|\bnet[ \t]+use|sexec|schtasks|openssl enc|\bzip[ \t]+-|\b7z[ar]?[ \t]|sudo[ \t]+-s|vault[ \t]+login"
     r"|--value[ \t=]|\blogin[ \t]|ftp>|[ \t]/[ \t]+[\"'`]?[^\s\x00]{6}|^[a-z0-9_.*\-]++:(?:[0-9]{2,5}|\*):[^\s:]*:[^\s:]*:[^\s:]"
-    r"|(?:phone|tel|telephone|mobile|cell|call|callback|fax|whatsapp|sms|msisdn|contact|handy|telefon)[a-z_ \-]{0,16}[\"']?[ \t]*[:=]?[ \t]*(?:is |at |on |me )?[\"']?[+(]?[0-9][0-9 ()./\-]{5}"
+    r"|(?:phone|tel|telephone|mobile|cell|call|callback|fax|whatsapp|sms|msisdn|contact|handy|telefon)[a-z_ ()\-]{0,26}[\"']?[ \t]*[:=]?[ \t]*(?:is |at |on |me )?[\"']?[+(]?[0-9][0-9 ()./\-]{5}"
     r"|\b(?:ssn|itin|social[ _-](?:security|insurance)|nhs|steuer[a-z\-]*|idnr|tin|tax[ _-]?(?:id|file)|bsn|burgerservicenummer|sofi|pesel|personnummer|pnr|cpf|aadhaa?r|uidai"
     r"|pan|sin|tfn|cpr|fnr|f[^ ]{1,2}dselsnummer|nif|contribuinte|ppsn?|sa[ _-]?id|id[ _-]?(?:number|no))\b[^a-z0-9\n\x00]*(?:is|nr|no|number)?[^a-z0-9\n\x00]*[0-9a-z]"
 )
@@ -77,7 +84,9 @@ class Gates:
     def __init__(self, engine: Engine) -> None:
         self._words = compile_pattern(
             "(?im)"
-            + "|".join((_ASSIGNED, _FLAGGED, _SET, _SPOKEN, _FORMS, calls.GATE, loose.GATE, foreign(FOREIGN_WORDS))),
+            + "|".join(
+                (_ASSIGNED, _COMPARED, _FLAGGED, _SET, _SPOKEN, _FORMS, calls.GATE, loose.GATE, foreign(FOREIGN_WORDS))
+            ),
             engine,
         )
         self._shapes = compile_pattern("|".join((_NUMBERS, LITERALS, _GENERATED, ESCAPED)), engine)

@@ -14,7 +14,7 @@ _DIGEST_NAMES = (
     b"sha256", b"sha512", b"sha384", b"sha1", b"md5", b"integrity", b"etag", b"digest", b"fingerprint", b"checksum",
     b"_id", b" id", b"-id", b"uid", b"hash", b"-id-2", b"request", b"cursor", b"revision", b"commit", b"none-match",
     b"traceid", b"spanid", b"trace", b"span", b'"id', b"'id", b"cursor]", b"after", b"before", b"next", b"handle", b"base64,",
-    b"page", b"uid", b"image", b"cf-id", b"nonce", b"version", b"state",
+    b"page", b"uid", b"image", b"public_key", b"publickey", b"public-key", b"publictoken", b"cf-id", b"nonce", b"version", b"state",
 )  # fmt: skip
 _NOT_SECRET = (
     b"_ZN", b"_R", b"sha256-", b"sha384-", b"sha512-", b"AAAAC3NzaC1", b"AAAAB3NzaC1", b"AAAAE2VjZHNh", b"AAAAGnNrLXNz",

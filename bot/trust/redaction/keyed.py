@@ -25,7 +25,11 @@ _MOST_NESTED = 8
 _LONG = 64
 """Inside a value of that length another name begins nothing of its own."""
 
-_ASSIGN = r"(?i)" + names.CORE + r"[A-Za-z0-9_.\-]*+(?:\\{0,8}+[\"'`])?+[\])]?+[ \t]*+(?:=>|:=|->|==|=|::|:)[ \t]*+"
+_ASSIGN = (
+    r"(?i)"
+    + names.CORE
+    + r"[A-Za-z0-9_.\-]*+(?:\\{0,8}+[\"'`])?+[\])]?+(?:\[[0-9]{0,5}\])?+[ \t]*+(?:=>|:{1,3}=|\?=|->|[!=]=?=|=|::|:)[ \t]*+"
+)
 _CALL = r"(?i)[\"']([A-Za-z0-9_.\-]*" + names.CORE + r"[A-Za-z0-9_.\-]*+)[\"'][ \t]*+,[ \t]*+[\"']"
 _FLAG = r"(?i)[ \t\n\"'\[,(]--?[A-Za-z0-9_\-]*" + names.CORE + r"[A-Za-z0-9_\-]*+[\"']?+(?:,[ \t]*+)?+[ \t]+"
 _SETTING = (  # `npm config set //host/:_authToken x`, `aws configure set aws_secret_access_key x`
@@ -54,7 +58,11 @@ _SENTENCE = frozenset(
     b"is are was be must at least not too the a an for to of and or has have been cannot can should with in".split()
 )
 
-FOREIGN_WORDS = "contraseña|Contraseña|пароль|Пароль|密码|密碼|口令|パスワード|비밀번호|비번|암호|패스워드|hasło|heslo|parola|şifre|lösenord|salasana|adgangskode|jelszó"
+FOREIGN_WORDS = (
+    "contraseña|Contraseña|contrasenya|palavra-passe|пароль|Пароль|пароля|паролем|парола|Парола|лозинка|密码|密碼|口令|暗証番号|パスワード|비밀번호|비번|암호|패스워드"
+    "|hasło|Hasło|heslo|Heslo|parola|parolă|Parola|şifre|Şifre|şifresi|lösenord|Lösenord|salasana|Salasana|adgangskode|Adgangskode|kodeord|passord|Passord|jelszó|Jelszó"
+    "|geslo|slaptažodis|parool|mật khẩu|kata sandi|κωδικός|συνθηματικό|סיסמה|סיסמא|كلمة المرور|كلمة السر|पासवर्ड|รหัสผ่าน|lykilorð"
+)
 _FOREIGN = "(?:" + foreign(FOREIGN_WORDS) + r")[^\n\x00:=]{0,40}[:=\xaf\xba][ \t]*+"
 
 
@@ -174,7 +182,16 @@ def accepts(reading: names.Reading, value: bytes, quoted: bool) -> bool:
             return False
         if value.isdigit():
             return len(value) >= 6 or reading.kind in ("pin", "otp", "cvv", "cvc", "totp", "mfa")
+        if shapes.is_chosen(value) and reading.kind == "secret":
+            return True
         return not (shapes.is_plain_words(value) or shapes.is_plain_camel(value) or value[:1] == b"/")
+    if reading.strength == names.CHOSEN:
+        plain = shapes.is_plain_words(value) or shapes.is_plain_camel(value)
+        return len(value) >= 6 and value[:1] != b"/" and (not plain or any(mark in value for mark in _DIGITS))
+    if reading.kind == "routing-key":
+        return len(value) >= 20 and b"." not in value and b"-" not in value and shapes.looks_random(value, 20)
+    if reading.kind == "bundle":
+        return value.count(b":") == 1 and b"/" not in value and len(value) >= 9
     if reading.kind == "secret-id" and shapes.is_uuid(value):
         return True
     if reading.kind.endswith("-id"):
@@ -182,6 +199,9 @@ def accepts(reading: names.Reading, value: bytes, quoted: bool) -> bool:
     if reading.kind == "bare-key" and b"/" in value and shapes.is_plain_words(value.partition(b"/")[0]):
         return False  # the key of a thing by its path
     return shapes.looks_random(value, 16 if reading.kind == "bare-key" else 8)
+
+
+_DIGITS = tuple(b"%d" % digit for digit in range(10))
 
 
 def _is_sealed(content: bytes) -> bool:
@@ -311,6 +331,14 @@ def _value(text: bytes, at: int, reading: names.Reading, before: bytes) -> Itera
     if value is None:
         return
     content = text[value.start : value.end]
+    if not value.quoted and content[-1:] == b"(" and (called := _callee(content)) is not None:
+        # `key = decode("…")`: what is called with is the value, unless it is the name that something is looked up by.
+        argument = value_at(text, value.end, enclosed=True, query=False) if not called else None
+        inner = text[argument.start : argument.end] if argument is not None and argument.quoted else b""
+        named = shapes.is_plain_words(inner) or shapes.is_kubernetes_name(inner) or shapes.is_host(inner)
+        if argument is not None and inner and not named and accepts(reading, inner, True):
+            yield Candidate(argument.start, argument.end, reading.kind, KEYED)
+        return
     if not value.quoted and b"&" in content and (further := _FURTHER.search(content)):
         value = Value(value.start, value.start + further.start(), False)  # the next parameter is no part of it
         content = text[value.start : value.end]
@@ -332,6 +360,19 @@ def _value(text: bytes, at: int, reading: names.Reading, before: bytes) -> Itera
         if not value.quoted and len(content) == _LONGEST_BARE:
             value = _whole_run(text, value, _STOP_ENCLOSED if before not in _LINE_STARTS else _STOP)
         yield Candidate(value.start, value.end, reading.kind, KEYED)
+
+
+_LOOKS_UP = re.compile(
+    rb"(?i)get|read|fetch|load|look|env|find|resolve|config|require|import|input|prompt|format|print|log"
+)
+
+
+def _callee(content: bytes) -> bool | None:
+    """Of `some.call(`: does it look something up by a name? None: it is no call."""
+    name = content[:-1].replace(b".", b"").replace(b"_", b"").replace(b"::", b"")
+    if not name.isalnum() or not name[:1].isalpha() or len(name) > 64:
+        return None
+    return _LOOKS_UP.search(name) is not None
 
 
 def _names_its_password(url: bytes) -> bool:

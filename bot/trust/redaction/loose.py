@@ -28,6 +28,20 @@ _ROUTER = (
     r"[ \t]++(?:[0-9]{1,2}[ \t]++)?([^\s\x00\"'`]{5,128})"
 )
 """`username admin privilege 15 secret …`, `tacacs-server key 7 …`."""
+_VENDORS = (
+    r"(?:adafruit|adobe|airtable|algolia|alibaba|asana|atlassian|bitbucket|bittrex|confluence|jira|cloudflare|codecov|coinbase|confluent|contentful|datadog|discord|drone|dropbox"
+    r"|etsy|facebook|fastly|finicity|finnhub|flickr|freshbooks|gitter|heroku|hubspot|intercom|jfrog|artifactory|kraken|kucoin|launchdarkly|linkedin|looker|mailchimp|mailgun|mapbox"
+    r"|mattermost|messagebird|netlify|newrelic|new_relic|nytimes|okta|opsgenie|pagerduty|paypal|plaid|postmark|rapidapi|rollbar|segment|sendbird|sendgrid|sentry|shodan|snyk|sonar|spotify|square"
+    r"|squarespace|statuspage|stripe|sumo(?:logic)?|telegram|travis|trello|twilio|twitch|twitter|typeform|virustotal|yandex|zendesk|zoom|zulip|amplitude|bugsnag|buildkite|circleci|deepl|elastic"
+    r"|figma|firebase|giphy|grafana|honeycomb|honeybadger|ipinfo|ipstack|iterable|klaviyo|linear|logdna|loggly|mixpanel|mongodb|neptune|notion|openai|anthropic|cohere|mistral|openweather|papertrail|pingdom"
+    r"|pusher|quay|razorpay|scaleway|splunk|supabase|tailscale|teamcity|terraform|vonage|nexmo|vultr|linode|weatherapi|wandb|webflow|wistia|yelp)"
+)
+_BY_VENDOR = (
+    r"(?i)\b[a-z0-9_.]{0,16}"
+    + _VENDORS
+    + r"[a-z_.\-]{0,16}[\"']?+[ \t]*+(?:=>|:{0,3}=|:|,|\|\|)[ \t]*+[\"'`]?([A-Za-z0-9]{20,128})\b"
+)
+"""A vendor's name and what is assigned to it. Only values of letters and digits that are not hex: commits and digests stay."""
 _NAME_BYTES = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.- "
 
 
@@ -36,6 +50,7 @@ class LooselyNamed:
 
     def __init__(self, engine: Engine) -> None:
         self._loose = compile_pattern(_LOOSE, engine)
+        self._by_vendor = compile_pattern(_BY_VENDOR, engine)
         self._next_line = compile_pattern(_NEXT_LINE, engine)
         self._smtp = compile_pattern(_SMTP, engine)
         self._table = compile_pattern(_TABLE, engine)
@@ -51,6 +66,11 @@ class LooselyNamed:
                 at = self._random(value)
                 if at >= 0:
                     yield Candidate(spans[2][0] + at, spans[2][0] + len(value), "token", KEYED)
+        for spans in self._by_vendor.spans(text):
+            value = text[slice(*spans[1])]
+            classes = value.translate(shapes.CLASSES)
+            if not shapes.is_hex(value) and classes.count(b"d") >= 4 and shapes.transitions(classes) * 3 >= len(value):
+                yield Candidate(*spans[1], "key", KEYED)
         for spans in self._next_line.spans(text):
             value = text[slice(*spans[1])]
             if shapes.looks_random(value, 12) or shapes.is_strong_password(value):
@@ -109,5 +129,6 @@ GATE = (
     + r"[ \t]{0,4}[ \t:=.\-\"'\n]{1,3}[a-z+/=_.\-]{0,64}[0-9][a-z0-9+/=_.\-]|(?:password|passwort|secret|token|key)\b[^\n\x00:]{0,80}:[ \t]*+\r?$"
     r"|^[ \t]*+[a-z0-9_.\-]{0,24}(?:pw|passwd|password|passphrase|secret)[ \t]++[^\s\x00]{5,128}[ \t]*+\r?$"
     r"|\b(?:username|enable|tacacs-server|radius-server|isakmp|neighbor|key-string)\b[^\n\x00]{0,80}\b(?:secret|password|key)[ \t]"
+    r"|" + _VENDORS + r"[a-z_.\-]{0,16}[\"']?[ \t]*(?:[=:,]|\|\|)[=>:]{0,2}[ \t]*[\"'`]?[a-z]{0,20}[0-9][a-z0-9]{8}"
     r"|334 ugfzc3|/[ \t]*+(?:pw|pwd|pass|passwd|password)\b"
 )

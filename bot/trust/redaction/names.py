@@ -10,8 +10,9 @@ import functools
 import re
 from typing import NamedTuple
 
-NONE, WEAK, TOKEN, PASSWORD = 0, 1, 2, 3
-"""How much the name proves: nothing; that a random value is a secret; that any value but a plain word is; that any is."""
+NONE, WEAK, TOKEN, CHOSEN, PASSWORD = 0, 1, 2, 3, 4
+"""How much the name proves: nothing; that a random value is a secret; that any value but plain words is; that words with a
+number are, too; that any value is."""
 
 
 class Reading(NamedTuple):
@@ -25,7 +26,8 @@ CORE = (
     r"(?:pass|pasw|pwd|pss?w|p/w|\bpw|_pw|secret|token|key|cred|auth|bearer|jwt|cookie|sess|webhook|dsn|conn[a-z]*[_-]?str"
     r"|signature|\bsig|_sig|psk|pat\b|_pat|otp|pin\b|cvv|cvc|seed|mnemonic|salt|\bsid\b|[_-]sid\b|csrf|xsrf|license|licence"
     r"|passwort|kennwort|senha|contrase|mot_de_passe|client_?id|app_?id|pepper|hmac|assertion|\bcode|community"
-    r"|lozinka|wachtwoord|clave|login_?pw|sonar\.?login)"
+    r"|lozinka|wachtwoord|clave|login_?pw|sonar[._]?login|\bmdp\b|[._]mdp\b|motdepasse|palavra|passord|adgangskode|kodeord"
+    r"|salasana|heslo|haslo|parola|sifre|geslo|jelszo|slaptazodis|\bsandi\b|routing_?key|bundle_[a-z0-9_]+__|bind_?pw)"
 )
 """Any name that can prove something holds one of these (matched case-insensitively by the gate)."""
 
@@ -38,7 +40,9 @@ _PASSWORDS = _words(
     "psk password passwd passwrd passphrase passcode passwort kennwort pwd pswd psw pw senha contrasena contraseña "
     "wachtwoord lozinka clave userpassword passwords pass rootpass dbpass requirepass masterauth storepass "
     "keypass userpass adminpass mypass pgpass mysqlpass ldappass smtppass userpwd proxypwd "
-    "psswd pswrd psword psswrd pssword paswd paswrd pasword passwor passord passwrod"
+    "psswd pswrd psword psswrd pssword paswd paswrd pasword passwor passord passwrod "
+    "mdp motdepasse contrasenya palavrapasse adgangskode kodeord salasana heslo haslo parola sifre geslo jelszo "
+    "slaptazodis sandi bindpw"
 )
 _TOKENS = _words(
     "secret secrets token apikey apikeys secretkey accesskey privatekey authkey accesstoken authtoken apitoken "
@@ -53,6 +57,11 @@ _WEAK = _words(
     "pin hmac assertion authentication code ticket tokens  community clientid appid accountid "
     "webhooks hash"
 )
+_BEFORE_SECRET = _words(
+    "cookie session client shared app application jwt signing encryption api consumer webhook oauth oauth2 auth bind "
+    "login hmac proxy ldap smtp radius token csrf csrftoken internal"
+)
+"""X in "X secret" and "X credentials" after which even words are one: Kubernetes' Secrets, which have names, are not called so."""
 _BEFORE_KEY = _words(
     "api secret access private auth signing encryption encrypt master license licence shared account service "
     "deploy service admin root app application session ssh gpg pgp aes rsa hmac jwt client consumer write read "
@@ -151,9 +160,13 @@ def _read(words: list[str]) -> Reading:
         return Reading(NONE, "")  # of an assembly: a digest of its public key
     if last == "login" and before.endswith("sonar"):
         return Reading(WEAK, "sonar-token")
+    if words[0] == "bundle" and len(words) > 2:
+        return Reading(WEAK, "bundle")  # BUNDLE_GEMS__EXAMPLE__COM=user:password
     if last in _PASSWORDS:
         return Reading(PASSWORD, "password")
     if last == "key" or last == "keys":
+        if before == "routing":
+            return Reading(WEAK, "routing-key")  # a pager's; a broker's are words
         if before in NOT_SECRET_KEYS:
             return Reading(NONE, "")
         if not before:
@@ -165,6 +178,8 @@ def _read(words: list[str]) -> Reading:
         return Reading(TOKEN, "webhook")
     if last == "string" or last == "str":
         return Reading(TOKEN, "connection-string") if before.startswith("conn") else Reading(NONE, "")
+    if last in ("secret", "credentials") and before in _BEFORE_SECRET:
+        return Reading(CHOSEN, "secret")
     if last in _TOKENS:
         return Reading(TOKEN, "token" if "token" in last else "secret" if "secret" in last else last)
     if last in _WEAK:

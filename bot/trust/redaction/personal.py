@@ -15,6 +15,16 @@ from bot.trust.redaction.scan import Engine, compile_pattern
 COUNTRIES = ("AU", "BE", "BR", "CA", "DE", "DK", "ES", "FI", "FR", "GB", "IE", "IN", "IT", "NL", "NO", "PL", "PT", "SE", "US", "ZA")  # fmt: skip
 
 _DOMAIN = r"@[A-Za-z0-9](?:[A-Za-z0-9\-]*+\.)+[A-Za-z]{2,24}"
+_MARKED = r"[ \t]*[\[({<][ \t]*(?:%s)[ \t]*[\])}>][ \t]*"
+_SPELT = (
+    r"\b([A-Za-z0-9][A-Za-z0-9._%+\-]{0,63}(?:"
+    + _MARKED % "(?i:at|arroba)|@"
+    + r"|[ \t]+AT[ \t]+)[A-Za-z0-9][A-Za-z0-9\-]{0,62}(?:(?:"
+    + _MARKED % r"(?i:dot|punkt|punto|point)|\."
+    + r"|[ \t]+(?:dot|DOT)[ \t]+|\.)[A-Za-z0-9\-]{2,63}){1,4}"
+    r"|[A-Za-z0-9][A-Za-z0-9._%+\-]{0,63}[ \t]+at[ \t]+[A-Za-z0-9][A-Za-z0-9\-]{0,62}(?:[ \t]+dot[ \t]+[A-Za-z]{2,24}){1,4})\b"
+)
+"""`name [at] host [dot] example`, `name AT host DOT example`, `name at host dot example`."""
 _LOCAL_BYTES = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._%+-'"
 _NOT_PEOPLE_TLDS = frozenset(
     b"local internal svc cluster lan localdomain corp home test invalid service slice scope socket target timer mount js ts py go java png jpg svg css json yaml yml".split()
@@ -23,7 +33,7 @@ _NOT_PEOPLE_DOMAINS = (b".gserviceaccount.com", b".compute.amazonaws.com")
 _NOT_PEOPLE = frozenset(b"git root postgres svn hg ec2-user ubuntu".split())
 
 _PHONE = r"\+[1-9][0-9]{0,2}[ .\-]?(?:\(0?[0-9]{1,4}\)[ .\-]?)?[0-9]{1,4}(?:[ .\-]?[0-9]{1,4}){1,6}|\([0-9]{3}\) ?[0-9]{3}[ .\-][0-9]{4}|\b[2-9][0-9]{2}(?:-[0-9]{3}-|\.[2-9][0-9]{2}\.)[0-9]{4}"
-_PHONE_NAMED = r"(?i)\b(?:phone|tel|telephone|mobile|cell|call|callback|fax|whatsapp|sms|msisdn|contact|handy|telefon)(?:[ _\-]?(?:number|no|nr))?\b[\"']?[ \t]*[:=]?[ \t]*(?:is |at |on |me )?[\"']?(\+?[0-9(][0-9 ()./\-]{5,18}[0-9])"
+_PHONE_NAMED = r"(?i)\b(?:phone|tel|telephone|mobile|cell|call|callback|fax|whatsapp|sms|msisdn|contact|handy|telefon)(?:[ _\-]?(?:number|no|nr))?\b[\"']?(?:[ \t]?\([^()\n\x00]{1,24}\))?[ \t]*[:=]?[ \t]*(?:is |at |on |me )?[\"']?(\+?[0-9(][0-9 ()./\-]{5,18}[0-9])"
 _CARD = r"[0-9]{4}[ \-]?[0-9]{4,6}[ \-]?[0-9]{4,5}(?:[ \-]?[0-9]{1,7})?"
 _IBAN = r"[A-Z]{2}[0-9]{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,4})?"
 _IPV4 = r"[0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3}"
@@ -204,7 +214,7 @@ class PersonalData:
         unknown = sorted(set(countries) - set(COUNTRIES))
         if unknown:
             raise ValueError(f"no national id is known for {unknown!r}: choose from {', '.join(COUNTRIES)}")
-        self._domain = compile_pattern(_DOMAIN, engine)
+        self._domain, self._spelt = compile_pattern(_DOMAIN, engine), compile_pattern(_SPELT, engine)
         self._phone, self._phone_named = compile_pattern(_PHONE, engine), compile_pattern(_PHONE_NAMED, engine)
         self._card, self._iban = compile_pattern(_CARD, engine), compile_pattern(_IBAN, engine)
         self._ipv4, self._ipv6 = compile_pattern(_IPV4, engine), compile_pattern(_IPV6, engine)
@@ -222,6 +232,11 @@ class PersonalData:
     def __call__(self, text: bytes) -> Iterator[Candidate]:
         if b"@" in text:
             yield from self._emails(text)
+        for spans in self._spelt.spans(text):
+            address = text[slice(*spans[1])].lower()
+            tld = address[len(address.rstrip(b"abcdefghijklmnopqrstuvwxyz")) :]
+            if tld and tld not in _NOT_PEOPLE_TLDS:
+                yield Candidate(*spans[1], "email", PERSONAL)
         yield from self._phones(text)
         yield from self._cards(text)
         yield from self._ibans(text)

@@ -6,14 +6,38 @@ from collections.abc import Iterator
 
 from bot.trust.redaction import names, shapes
 from bot.trust.redaction.candidates import PROSE, Candidate, is_blank
-from bot.trust.redaction.keyed import word_before
+from bot.trust.redaction.keyed import FOREIGN_WORDS, foreign, word_before
 from bot.trust.redaction.scan import MASK, Engine, compile_pattern
 
 _NOUNS = (
-    r"(?i)(?:\b|_)(password|passwd|passphrase|passcode|passwort|kennwort|mot de passe|contrase.a|senha|wachtwoord|lozinka|heslo|parola|mdp|psk|pre-?shared key|shared secret|pwd|pw|pass|secret|token|key"
+    r"(?i)(?:\b|_)(password|passwd|passphrase|passcode|passwort|kennwort|mot de passe|contrase.a|senha|wachtwoord|lozinka|heslo|parola|passord|salasana|adgangskode|clave|contrasenya|palavra-passe|mdp|psk|pre-?shared key|shared secret|pwd|pw|pass|secret|token|key"
     r"|apikey|credentials?|creds?|basic auth|auth|login|pin|otp|(?:recovery|backup) code|code|community string|community|cookie|session id|session|licen[cs]e|seed|signature|sid)s?\b"
 )
 _SLASHED = r"(?i)\b(?:admin|administrator|root|user|guest|test|demo|[a-z][a-z0-9_.\-]{1,30})[ \t]+/[ \t]+[\"'`]?([^ \t\r\n\x00\"'`]{6,64})"
+_PAIRED = r"(?i)\b(?:root|admin|administrator|sa|postgres|oracle|sys|system|sysadmin|guest|pi|ubuntu|superuser):([^\s:/@\x00\"'`]{6,64})"
+"""`root:…`, as people write a login."""
+_LOGIN = (
+    r"(?i)\b(?:cred(?:ential)?s?|zugangsdaten|identifiants?)\b[^\n\x00:/]{0,40}[:=]?[ \t]++[^\s/:\x00]{2,40}[ \t]+/[ \t]+"
+    r"[\"'`]?([^\s\x00\"'`/]{6,64})"
+)
+"""`creds: readonly / …`."""
+_AS = (
+    r"(?i)\b(?:used?|try|tried|using|enter(?:ed)?|typed?|with|put|set|gave|took|pasted)[ \t]+[\"'`]?([^\s\x00\"'`]{6,64})[\"'`]?[ \t]+(?:as|for)[ \t]+"
+    r"(?:[a-z]{1,12}[ \t]+){0,3}(?:password|passwd|pw|pwd|passphrase|secret|token|pin|passwort|kennwort)\b"
+)
+"""`use … as the password`: the noun comes after."""
+_IS_THE = (
+    r"(?i)(?:^|[\s\"'`(])([^\s\x00\"'`()]{8,128})[\"'`]?[ \t]+(?:is|was)[ \t]+(?:the|my|our|your|his|her|their|its|an?)[ \t]+(?:[a-z]{1,14}[ \t]+){0,3}"
+    r"(?:password|passwd|passphrase|token|secret|key|apikey|credential)\b"
+)
+"""`… is the access token`."""
+_PRODUCTS = frozenset(
+    b"1password auth0 oauth2 s3 k8s keycloak17 k3s ec2 sha1 sha256 md5 base64 pbkdf2 hs256 rs256 x509 pkcs12 log4j p12".split()
+)
+"""What a sentence about passwords names, and is none."""
+_FOREIGN_NOUN = "(?:" + foreign(FOREIGN_WORDS) + ")"
+_FOREIGN_WINDOW = 160
+_HIGH = bytes(range(0x80, 0x100))
 _QUOTED = r"[ \t]*+(?:is|was|lautet|es|:|=|to)?+[ \t]*+[\"'`]([^\"'`\r\n\x00]{6,80})[\"'`]"
 _NUMBER = r"(?i)[^\r\n\x00.;0-9]{0,40}?\b(?:is|was|:|=)?[ \t]*+[\"'`]?([0-9]{4,8})\b"
 _WINDOW = 640
@@ -40,7 +64,7 @@ _OTHER_NAMES = (
 )
 _ARROWS = frozenset((b"->", b"=>", b"=", b":", b"/", b"-", b"|", b"is:"))
 _PASSWORD_NOUNS = (
-    b"pass", b"pwd", b"pw", b"kenn", b"mot", b"contra", b"senha", b"wacht", b"lozinka", b"heslo", b"parola", b"mdp", b"psk", b"pre", b"shared"
+    b"pass", b"pwd", b"pw", b"kenn", b"mot", b"contra", b"senha", b"wacht", b"lozinka", b"heslo", b"parola", b"passord", b"salas", b"adgang", b"clave", b"palavra", b"mdp", b"psk", b"pre", b"shared"
 )  # fmt: skip
 _QUOTES = (b"'", b'"', b"`")
 _LOGIN_NOUNS = (b"cred", b"login", b"basic", b"auth")
@@ -55,6 +79,9 @@ class Sentences:
         self._slashed = compile_pattern(_SLASHED, engine)
         self._quoted = compile_pattern(_QUOTED, engine)
         self._number = compile_pattern(_NUMBER, engine)
+        self._paired, self._login = compile_pattern(_PAIRED, engine), compile_pattern(_LOGIN, engine)
+        self._is_the = compile_pattern(_IS_THE, engine)
+        self._as, self._foreign = compile_pattern(_AS, engine), compile_pattern(_FOREIGN_NOUN, engine)
 
     def __call__(self, text: bytes) -> Iterator[Candidate]:
         odd = -1
@@ -84,11 +111,46 @@ class Sentences:
                 )
             for begin, stop, kind in self._of(noun, window):
                 yield Candidate(end + begin, end + stop, kind, PROSE)
-        for spans in self._slashed.spans(text):
-            start, end = spans[1]
-            word = text[start:end].rstrip(b",.;:)")
-            if shapes.is_strong_password(word):
-                yield Candidate(start, start + len(word), "password", PROSE)
+        yield from self._by_form(text)
+        yield from self._of_foreign(text)
+
+    def _by_form(self, text: bytes) -> Iterator[Candidate]:
+        """A user and a password side by side, and a word that is said to be one only afterwards."""
+        for pattern, holds in (
+            (self._slashed, shapes.is_strong_password),
+            (self._paired, shapes.is_strong_password),
+            (self._login, _is_second_of_login),
+            (self._as, _is_chosen_or_odd),
+            (self._is_the, _is_said_to_be_one),
+        ):
+            for spans in pattern.spans(text):
+                start, end = spans[1]
+                word = text[start:end].rstrip(b",.;:)")
+                if holds(word):
+                    yield Candidate(start, start + len(word), "password", PROSE)
+
+    def _of_foreign(self, text: bytes) -> Iterator[Candidate]:
+        """The word for a password in another script or with other letters, then the password, with no sign between."""
+        covered = 0
+        for spans in self._foreign.spans(text):
+            at = spans[0][1]
+            if at < covered:
+                continue
+            covered = at + _FOREIGN_WINDOW
+            window = text[at:covered].partition(b"\n")[0]
+            place = 0
+            for word in window.split(None, _MOST_WORDS)[:_MOST_WORDS]:
+                place = window.find(word, place)
+                begin, place = place, place + len(word)
+                core = word.strip(_AROUND_WORD + _HIGH)
+                if core.translate(None, _HIGH) != core or MASK in word:
+                    continue
+                if _is_chosen_or_odd(core) and any(char in b"0123456789!#$%^&*+~?@" for char in core):
+                    start = at + begin + word.find(core)
+                    tail = text[start + len(core) : at + place]
+                    end = start + len(core) + len(tail) - len(tail.lstrip(b"!?*"))
+                    yield Candidate(start, end, "password", PROSE)
+                    break
 
     def _of(self, noun: bytes, window: bytes) -> list[tuple[int, int, str]]:
         if noun.startswith((b"pin", b"otp", b"code", b"passcode")):
@@ -108,7 +170,7 @@ class Sentences:
             if (
                 (_is_quoted_password(content) or (spoken and _is_chosen_word(content)))
                 if password
-                else shapes.is_password_like(content)
+                else shapes.is_password_like(content) or shapes.is_chosen(content)
             ):
                 return [(*quoted[1], "password" if password else noun.decode("latin-1").split()[0])]
         if noun.startswith(b"seed"):
@@ -130,6 +192,26 @@ _ABOUT = frozenset(
     b" optional rejected accepted protected encrypted hashed plaintext unset".split()
 )
 """What a sentence says about a password: "the password is 'expired'"."""
+
+
+def _is_chosen_or_odd(word: bytes) -> bool:
+    if word.lower() in _PRODUCTS or shapes.is_kubernetes_name(word):
+        return False
+    return shapes.is_password_like(word) or shapes.is_chosen(word)
+
+
+def _is_said_to_be_one(word: bytes) -> bool:
+    return shapes.is_strong_password(word) or shapes.is_chosen(word) or _token_like(word, 16)
+
+
+def _is_second_of_login(word: bytes) -> bool:
+    """After "creds: user /": no plain word, no name of a host, a pod, a version."""
+    return (
+        not is_blank(word)
+        and not shapes.is_identifier_of_triage(word)
+        and any(char in b"0123456789!#$%^&*+~?@" for char in word)
+        and not word.isdigit()
+    )
 
 
 def _is_chosen_word(content: bytes) -> bool:
@@ -182,12 +264,16 @@ def _secret_words(noun: bytes, window: bytes, password: bool) -> list[tuple[int,
         lower = core.lower()
         start = begin + word.find(core)
         tail = word[word.find(core) + len(core) :]
+        if lower in _PRODUCTS:
+            continue
         if lower in _OTHER_NOUNS or (tail[:1] in (b":", b"=") and any(part in lower for part in _OTHER_NAMES)):
             break
         if _is_pair(core):
             break
         least = 8 if direct or word[:1] in _QUOTES else 12
         secret = _secret_in(noun, core, tail, password, least if plain_so_far and count <= _MOST_WORDS else 0)
+        if secret is None and password and direct and shapes.is_chosen(core, 1):
+            secret = 0, len(core) + len(tail) - len(tail.lstrip(b"!?*")), "password"
         if secret is not None:
             found.append((start + secret[0], start + secret[1], secret[2]))
             if not (word.endswith(b",") or lower in _FELLOWS):
@@ -195,9 +281,16 @@ def _secret_words(noun: bytes, window: bytes, password: bool) -> list[tuple[int,
             continue
         if found and lower not in _FELLOWS:
             break
-        direct = lower in (b"is", b"was") or tail[:1] in (b":", b"=")
-        plain = core.replace(b"-", b"").replace(b"'", b"").replace(b"/", b"").replace(b"_", b"").replace(b".", b"")
-        if not plain.isalpha() or word[-1:] in b".;" or (tail[:1] in _QUOTES and b":" in tail):
+        direct = lower in _LEADS or tail[:1] in (b":", b"=")
+        plain = (
+            core.translate(None, _HIGH)
+            .replace(b"-", b"")
+            .replace(b"'", b"")
+            .replace(b"/", b"")
+            .replace(b"_", b"")
+            .replace(b".", b"")
+        )
+        if not (plain.isalpha() or not plain) or word[-1:] in b".;" or (tail[:1] in _QUOTES and b":" in tail):
             # Past a sentence or an odd word only what is a password beyond doubt still counts.
             plain_so_far = False
     return found
@@ -205,7 +298,7 @@ def _secret_words(noun: bytes, window: bytes, password: bool) -> list[tuple[int,
 
 def _is_pair(core: bytes) -> bool:
     """`kid=2026-02`, `traceId":"…`: a name and its value are read elsewhere."""
-    if b'"' in core or b"'" in core:
+    if b'"' in core or b"'" in core.removesuffix(b"'s"):
         return True
     name, equals, value = core.partition(b"=")
     return (
@@ -229,7 +322,8 @@ def _secret_in(noun: bytes, core: bytes, tail: bytes, password: bool, least: int
     if not least:
         return None
     if noun.startswith((b"recovery", b"backup", b"community")):
-        return (0, len(core), "code") if shapes.is_password_like(core) else None
+        numbers = len(core) >= 8 and core.replace(b"-", b"").isdigit()
+        return (0, len(core), "code") if numbers or shapes.is_password_like(core) else None
     if (
         noun.startswith(b"key")
         and b":" in core
@@ -242,7 +336,8 @@ def _secret_in(noun: bytes, core: bytes, tail: bytes, password: bool, least: int
     return None
 
 
-_FELLOWS = frozenset((b"or", b"and", b"got", b"und", b"y", b"et", b"then", b"now"))
+_FELLOWS = frozenset(b"or and got und oder y o et ou e then now new old one other second is was".split())
+_LEADS = frozenset(b"is was are it's its lautet ist war est es era to".split())
 _QUOTED_NOUNS = (b"secret", b"token", b"key", b"community", b"pin", b"apikey", b"api")
 _AFTER_NOUN = (b" ", b"\t", b"*", b"`", b")", b"?", b"!", b",", b":")
 

@@ -78,6 +78,23 @@ def is_plain_words(value: bytes) -> bool:
     return not (is_gibberish(value) or is_broken_camel(value))
 
 
+_CHOSEN = _whole(r"[A-Za-z]{2,20}(?:[-_. ][A-Za-z]{2,20}){0,4}[-_.@]?[0-9]{1,4}[!?.*]{0,2}")
+_TICKET = _whole(r"[A-Z]{2,10}-[0-9]{1,7}[.!?]?|[A-Za-z]+[-_ .]?[vV][0-9]{1,4}")
+
+
+def is_chosen(value: bytes, least_digits: int = 2) -> bool:
+    """`Maple-Kettle-91`: words with a number as people choose for a password. (No ticket, no version, no name of a thing.)"""
+    if not 8 <= len(value) <= 64 or not _CHOSEN(value) or _TICKET(value) or _POD(value):
+        return False
+    classes = value.translate(CLASSES)
+    return classes.count(b"d") >= least_digits and bool(classes.count(b"u")) and classes.count(b"l") >= 4
+
+
+def is_numbered(value: bytes) -> bool:
+    """A word and a number, `Hardcoded1`."""
+    return value.isalnum() and value[-1:].isdigit() and not value.isdigit()
+
+
 def is_gibberish(value: bytes, least: int = 9) -> bool:
     """At least so many pairs of letters of which a third of the neighbours seldom stand side by side in words."""
     pairs = rare = 0
