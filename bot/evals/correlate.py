@@ -2,8 +2,8 @@
 
 ITBench says which alerts belong to one fault, not when they came: arrival times are drawn here (seeded; exponential
 gaps of 20 s in the mean, a storm within 5 min, in an order drawn anew). The causal edges of the scenario are the call
-graph that is known; of a pair, those of both. Beside it stands what comes of the edges of all scenarios together: what
-traces of a whole shop would have taught before.
+graph that is known; of a pair, those of both. Beside it stands what comes of the edges of all scenarios together (what
+traces of a whole shop would have taught before), and of those of all others alone: nothing of the storm is known.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def measure(
     """Cases (storms, then pairs), totals and bars."""
     drawn = [one for one in scenarios if one.placed]
     everything = frozenset(edge for one in scenarios for edge in one.edges)
-    storms = [_storm(one, everything, draws, seed) for one in drawn]
+    storms = [_storm(one, scenarios, draws, seed) for one in drawn]
     pairs = [_pair(one, other, everything, draws, seed) for one, other in combinations(drawn, 2)]
     judged = [pair for pair in pairs if pair["judged"]]
     others = [pair for pair in pairs if not pair["judged"]]
@@ -84,6 +84,9 @@ def measure(
         "connected_storms": len(connected),
         "incidents_per_connected_storm": _mean(storm["incidents_per_storm"] for storm in connected),
         "incidents_per_storm_with_the_edges_of_all": _mean(storm["with_the_edges_of_all"] for storm in storms),
+        "incidents_per_storm_with_the_edges_of_the_others": _mean(
+            storm["with_the_edges_of_the_others"] for storm in storms
+        ),
         "pairs": len(pairs),
         "pairs_judged": len(judged),
         "pairs_left_out": len(others),
@@ -99,8 +102,9 @@ def measure(
     return [*storms, *pairs], totals, bars
 
 
-def _storm(scenario: Scenario, everything: frozenset[Edge], draws: int, seed: int) -> dict[str, Any]:
-    own, whole = graph_of(scenario.edges), graph_of(everything)
+def _storm(scenario: Scenario, scenarios: Sequence[Scenario], draws: int, seed: int) -> dict[str, Any]:
+    others = [edge for one in scenarios if one is not scenario for edge in one.edges]
+    own, before, whole = graph_of(scenario.edges), graph_of(others), graph_of([*others, *scenario.edges])
     times = [arrivals(scenario, seed, draw) for draw in range(draws)]
     outcomes = [replay(one, own) for one in times]
     return {
@@ -114,6 +118,7 @@ def _storm(scenario: Scenario, everything: frozenset[Edge], draws: int, seed: in
         "opened_per_storm": _mean(one.opened for one in outcomes),
         "most_incidents": max(len(one.standing) for one in outcomes),
         "with_the_edges_of_all": _mean(len(replay(one, whole).standing) for one in times),
+        "with_the_edges_of_the_others": _mean(len(replay(one, before).standing) for one in times),
     }
 
 
