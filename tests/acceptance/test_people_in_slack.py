@@ -51,6 +51,10 @@ class People:
         raise AssertionError(f"the Home tab does not say {wanted!r}\n{self.bot.log_tail()}")
 
 
+def all_of(message: dict[str, Any]) -> str:
+    return json.dumps(message, ensure_ascii=False).replace("\u00a0", " ")
+
+
 @pytest.fixture
 async def people(tmp_path: Any, systems: Systems, slack: SlackThread) -> Any:
     toml = settings(systems.url, channel=TEAM)
@@ -146,4 +150,14 @@ async def test_several_people_work_on_an_incident(people: People, systems: Syste
     assert "<!channel>" not in json.dumps(report)
     cards = [one for one in await team.cards() if ":incident:" in first_block(one)]
     assert len(cards) == 1
+
+    # The next one of its like: the card's thread names this one with what ended it, and so does the command.
+    await people.types("declare sev2 checkout-api checkout-api: 38 % of requests fail")
+    said = f"{incident_id} of ", "fixed by rolled back"
+    await team.until(
+        lambda messages: [m for m in messages if all(one in all_of(m) for one in ("Similar incidents", *said))],
+        "no similar incident is told with what ended it",
+    )
+    await people.types("similar")
+    assert incident_id in all_of(await team.private("fixed by rolled back"))
     assert not slack.proxy.refusals
