@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 ENGINE_VERSION = "1"
-"""Raised by hand when a workflow's steps change in a way that pending ones cannot follow (`DBOS.patch_async` guards
+"""Raised by hand when a workflow's steps change in a way that pending ones cannot follow (`Steps.since_edit` guards
 smaller edits). Rows of another version are adopted at start-up."""
 MAX_STARTS = 5
 QUEUE = "triage"
@@ -39,6 +39,9 @@ LIVING = ["PENDING", "ENQUEUED", "DELAYED"]
 SET_ASIDE = ["MAX_RECOVERY_ATTEMPTS_EXCEEDED", "ERROR"]
 KEEP = timedelta(days=14)
 """How long finished workflows stay in the engine's database."""
+AGAIN_AFTER = (timedelta(hours=1), timedelta(days=1))
+"""What was set aside is begun again by the clock this long after, and no more often: an outage that is over must not
+cost a card its facts for two weeks, and what ends the process must not end it every hour."""
 
 
 class StepFailed(Exception):
@@ -63,6 +66,12 @@ class Steps:
     async def run(self, name: str, work: Callable[[], Awaitable[Any]]) -> Any:
         """Run once and store the JSON result; a step that was in flight when the process died runs again."""
         return await self._dbos.run_step_async({"name": name}, self._body(name, work))
+
+    async def since_edit(self, name: str) -> bool:
+        """Whether this run reaches an edit of the workflow, known by this name for ever, for the first time or after
+        having taken it before. False for one that went past this place under the code of before, which it follows to
+        its end. Await it where no other step runs beside."""
+        return await self._dbos.patch_async(name)
 
     def reserve(self, name: str, work: Callable[[], Awaitable[Any]]) -> asyncio.Task[Any]:
         """Start a step beside others; its place in the order is fixed now."""
@@ -157,13 +166,20 @@ class Engine:
         )
         return [row.workflow_id for row in rows]
 
-    async def stuck(self, prefix: str) -> bool:
-        """Whether a workflow whose id begins so still waits or runs, or was set aside."""
+    async def stuck(self, kind: str, incident_id: str) -> bool:
+        """Whether a workflow of this kind and incident still waits or runs, or was set aside too lately or too often to
+        be begun anew by the clock (AGAIN_AFTER)."""
         assert self._dbos is not None
         rows = await self._dbos.list_workflows_async(
-            status=[*LIVING, *SET_ASIDE], workflow_id_prefix=prefix, limit=1, load_input=False, load_output=False
-        )
-        return bool(rows)
+            status=[*LIVING, *SET_ASIDE], workflow_id_prefix=f"{kind}:{incident_id}:",
+            load_input=False, load_output=False,
+        )  # fmt: skip
+        ours = [row for row in rows if row.workflow_id.rpartition(":")[0] == f"{kind}:{incident_id}"]
+        if any(row.status in LIVING for row in ours) or len(ours) > len(AGAIN_AFTER):
+            return True
+        now = self._clock.now().timestamp()
+        last = max((row.updated_at or 0 for row in ours), default=0) / 1000
+        return bool(ours) and now - last < AGAIN_AFTER[len(ours) - 1].total_seconds()
 
     async def living(self) -> list[str]:
         """Ids of the workflows that wait or run."""

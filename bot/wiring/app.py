@@ -295,11 +295,9 @@ async def build(settings: Settings, stack: AsyncExitStack, *, checkpoint: Checkp
     engine.register("channel", making.run)
 
     async def start(wanted: Start) -> None:
-        if wanted.kind == "refresh" and wanted.key.startswith(("started-", "hourly-")):
-            # What crashes the process must not be begun anew under another id by every start.
-            by_the_clock = f"refresh:{wanted.incident_id}:{wanted.key.partition('-')[0]}-"
-            if await engine.stuck(by_the_clock):
-                return
+        by_the_clock = wanted.kind == "refresh" and wanted.key.startswith(("started-", "hourly-"))
+        if by_the_clock and await engine.stuck(wanted.kind, wanted.incident_id):
+            return  # what crashes the process must not be begun anew under another id by every start
         workflow_id = f"{wanted.kind}:{wanted.incident_id}:{wanted.key}"
         argument: str | int = int(wanted.key) if wanted.kind == "triage" else wanted.key
         await engine.start(wanted.kind, workflow_id, wanted.incident_id, argument, priority=wanted.severity)

@@ -35,6 +35,9 @@ RECORDED = "SELECT outcome FROM triages WHERE recorded_at IS NOT NULL"
 ENDED = "SELECT 1 FROM workflow_status WHERE name = 'triage' AND status = 'SUCCESS'"
 SET_ASIDE = "SELECT 1 FROM notices WHERE kind = 'set_aside'"
 CARD_OUT = "SELECT 1 FROM posts WHERE part = 'card' AND sent_version = version"
+LATE = ("gather.late", "publish.summary.early", "publish.facts.late", "supersede", "infer.again")
+AROUND_LATE = [f"{step}.{where}" for step in LATE for where in ("before", "inside", "after")]
+SIDE_BY_SIDE = ("infer", "gather.late", "publish.summary.early")
 SETTINGS = """
 [slack]
 channel = "#incidents"
@@ -45,9 +48,21 @@ readers = ["everyone"]
 collecting_seconds = 0.2
 publish_wait_seconds = 3
 slack_down_seconds = 1
-late_source_seconds = 2
+late_source_seconds = 20
 coalesce_seconds = 0.2
 """
+WITH_TRACES = """
+[sources.github]
+readers = ["everyone"]
+[sources.jaeger]
+readers = ["everyone"]
+url = "{jaeger}"
+[services."checkout-api"]
+otel = ["checkout-api"]
+repositories = ["tea-shop/checkout-api"]
+depends_on = ["payments"]
+"""
+"""Who the incident is about is known without traces; which deploy it was only with them."""
 
 
 @pytest.fixture(scope="module")
@@ -147,7 +162,7 @@ class Case:
         raise AssertionError(f"never: {sql}\n{self.said()}")
 
     def points(self) -> Counter[str]:
-        return Counter(self.log.read_text().split())
+        return Counter(self.log.read_text().split() if self.log.exists() else ())
 
     def cards(self) -> list[dict]:
         return self.slack.with_mark(f"sitrep:default:incident:{self.incident_id}:card")
@@ -164,7 +179,7 @@ def case(tmp_path, slack, world) -> Iterator[Case]:
         made.process.wait()
 
 
-def check(case: Case, point: str) -> None:
+def check(case: Case, point: str, expected: tuple[str, ...] = STEPS) -> None:
     case.wait_for(ENDED, database="engine.db")
     case.wait_for(RECORDED)
     case.wait_for(CARD_OUT)
@@ -174,9 +189,11 @@ def check(case: Case, point: str) -> None:
     assert case.rows("SELECT count(*) FROM incidents") == [(1,)]
     assert case.rows("SELECT count(*), count(DISTINCT incident_id) FROM triages") == [(1, 1)]
     steps = dict(case.rows("SELECT function_name, count(*) FROM operation_outputs GROUP BY 1", "engine.db"))
-    assert {name: n for name, n in steps.items() if name in STEPS} == dict.fromkeys(STEPS, 1)
-    for step in STEPS:
-        in_flight = step == point.rpartition(".")[0] or point.startswith("outbox")
+    assert {name: n for name, n in steps.items() if name in STEPS + LATE} == dict.fromkeys(expected, 1)
+    killed_in = point.rpartition(".")[0]
+    for step in expected:
+        beside = step in SIDE_BY_SIDE and killed_in in SIDE_BY_SIDE and expected != STEPS
+        in_flight = step == killed_in or beside or point.startswith("outbox")
         assert 1 <= case.points()[f"{step}.before"] <= (2 if in_flight else 1), (step, case.points())
 
 
@@ -194,6 +211,26 @@ def test_a_kill_at_any_point_leaves_one_card_and_each_finished_step_once(case, p
         assert case.rows(f"SELECT 1 FROM operation_outputs WHERE function_name = '{step}'", "engine.db") == []
     case.start()
     check(case, point)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("point", AROUND_LATE)
+def test_a_kill_while_a_late_source_is_asked_again_leaves_one_card_with_the_later_ranking(case, world, point):
+    case.add(WITH_TRACES.format(jaeger=world.url["jaeger"]))
+    world.faults["jaeger"].status = 500
+    case.start(point)
+    while case.process.poll() is None and "gather.after" not in case.points():
+        time.sleep(0.02)
+    world.reset_faults()
+    world.faults[
+        "jaeger"
+    ].delay_seconds = 0.5  # so that infer ends first, and its answer is shown before it is withdrawn
+    case.wait_killed()
+    case.start()
+    check(case, point, STEPS + LATE)
+    (card,) = case.cards()
+    assert "jaeger: no answer" not in str(card)
+    assert str(world.tape.manifest["changes"][-1]["head"])[:7] in card["text"]
 
 
 @pytest.mark.parametrize("point", quick_or_slow(NOTE, {"note.after_send"}))
@@ -278,6 +315,15 @@ def test_a_refresh_that_crashes_the_process_every_time_is_set_aside_and_its_card
     assert crashes == 5
     (card,) = case.cards()
     assert "could not be brought up to date" in str(card)
+    # An hour later what ended the process is gone, and the card gets back what it had.
+    hour_ago = f"updated_at = updated_at - {61 * 60 * 1000}"
+    case.write(f"UPDATE workflow_status SET {hour_ago} WHERE name = 'refresh'", database="engine.db")
+    case.start()
+    case.wait_for("SELECT 1 FROM workflow_status WHERE name = 'refresh' AND status = 'SUCCESS'", database="engine.db")
+    case.wait_for("SELECT 1 FROM posts WHERE part = 'card' AND status = 'sent' AND sent_version = version")
+    case.stop()
+    (card,) = case.cards()
+    assert "could not be brought up to date" not in str(card)
 
 
 def test_a_process_that_is_killed_leaves_no_worker_behind(case):
@@ -313,3 +359,21 @@ def test_a_workflow_that_was_edited_between_kill_and_restart_is_reported_and_the
     assert "was set aside" in case.said()
     case.stop()
     assert len(case.cards()) == 1
+
+
+@pytest.mark.slow
+def test_a_guarded_edit_between_kill_and_restart_is_not_taken_by_what_began_before_it(case):
+    case.start("gather.after")
+    case.wait_killed()
+    case.start(VICTIM_EDITED="guarded")
+    check(case, "gather.after")
+    assert case.points()["a.new.step.before"] == 0
+
+
+@pytest.mark.slow
+def test_a_guarded_edit_is_taken_again_by_what_had_taken_it_before_the_kill(case):
+    case.start("gather.after", VICTIM_EDITED="guarded")
+    case.wait_killed()
+    case.start(VICTIM_EDITED="guarded")
+    check(case, "gather.after")
+    assert case.points()["a.new.step.before"] == 1

@@ -33,8 +33,9 @@ def checkpoint(name: str) -> None:
         asyncio.get_running_loop().call_soon(os.kill, os.getpid(), signal.SIGKILL)
 
 
-def edit_the_workflow() -> None:
-    """The same engine version with one step more at the beginning: what an upgrade must never do silently."""
+def edit_the_workflow(guarded: bool) -> None:
+    """The same engine version with one step more at the beginning: what an upgrade must never do silently. Guarded, a
+    run that began before the edit goes on without it."""
     from bot.flows.triage import TriageFlow
 
     as_it_was = TriageFlow.run
@@ -43,7 +44,8 @@ def edit_the_workflow() -> None:
         async def nothing() -> dict[str, str]:
             return {}
 
-        await steps.run("a.new.step", nothing)
+        if not guarded or await steps.since_edit("a.new.step"):
+            await steps.run("a.new.step", nothing)
         return await as_it_was(self, steps, incident_id, n)
 
     TriageFlow.run = edited  # type: ignore[method-assign]
@@ -51,6 +53,6 @@ def edit_the_workflow() -> None:
 
 if __name__ == "__main__":
     if os.environ.get("VICTIM_EDITED"):
-        edit_the_workflow()
+        edit_the_workflow(guarded=os.environ["VICTIM_EDITED"] == "guarded")
     logging.basicConfig(level="INFO")
     asyncio.run(serve(load(), checkpoint=checkpoint))
