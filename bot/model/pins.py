@@ -209,7 +209,7 @@ def _types(name: str, entry: Mapping[str, Any]) -> list[str]:
 def _pinned(name: str, entry: Mapping[str, Any]) -> list[str]:
     """No alias: a hosted name carries its date, an own server is known by its weights."""
     revision, problems = entry["revision"], []
-    for one in [name, *entry["answers_as"]]:
+    for one in dict.fromkeys([name, *entry["answers_as"]]):
         if re.search(r"(^|[-:@/_.])(latest|stable|preview|default|auto)($|[-:@/_.])", one.lower()) or "*" in one:
             problems.append(f"{name!r}: {one!r} is an alias that may change without notice; pin a dated name")
     if entry["hosting"] == "own":
@@ -219,7 +219,7 @@ def _pinned(name: str, entry: Mapping[str, Any]) -> list[str]:
     if not _DATE.fullmatch(revision):
         problems.append(f"{name!r}: revision must be the date of a hosted model (2025-04-14), not {revision!r}")
         return problems
-    for one in [name, *entry["answers_as"]]:
+    for one in dict.fromkeys([name, *entry["answers_as"]]):
         if revision not in one and revision.replace("-", "") not in one:
             problems.append(f"{name!r}: {one!r} does not carry the date {revision}; a name without a date may change")
     return problems

@@ -6,6 +6,7 @@ import asyncio
 import io
 import json
 import sys
+from functools import partial
 from typing import Any
 
 import httpx
@@ -17,6 +18,7 @@ from bot.cli import main
 from bot.clock import ManualClock
 from bot.evals.golden import Scripted
 from bot.flows.review import PROMPT, Asked, Prepared, Review, Reviewing, prepare
+from bot.flows.warm import WarmWorker, prepare_review
 from bot.guardrails.diff import NotADiff
 from bot.incidents.book import Book
 from bot.model.call import Answer
@@ -130,6 +132,19 @@ async def test_secrets_and_fences_of_a_diff_reach_neither_prompt_nor_record(stor
     for table in ("calls", "transcripts", "audit"):
         assert TOKEN not in str(await store.query(f"SELECT * FROM {table}"))
     assert TOKEN not in endpoint.last.user
+
+
+async def test_in_the_running_bot_the_heavy_part_is_another_processs(store):
+    """What goes there and comes back can be sent between processes, a refusal included."""
+    worker = WarmWorker([b"k" * 32])
+    try:
+        asked = reviewer(store, Scripted(finding()), prepare=partial(worker.run, prepare_review))
+        found = await asked(Asked(POOL))
+        assert (found.risk, [one.kind for one in found.findings]) == ("high", ["logic"])
+        with pytest.raises(NotADiff, match="there is no file in it"):
+            await asked(Asked("hello"))
+    finally:
+        worker.close()
 
 
 async def test_what_has_no_room_is_counted_and_what_a_rule_named_is_shown_first(store):
