@@ -7,14 +7,21 @@ that nobody ended are answered, or said to be lost, while Slack still takes an a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import asyncio
+import logging
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 
 from bot.clock import Clock
+from bot.flows.aside import Aside
 from bot.store import Row, Store, Transaction
 from bot.store.values import to_time
 from bot.trust.sealed import Seal
 
+log = logging.getLogger(__name__)
+
+ASIDE_SECONDS = 1.0
+"""With what the store had before, less than the three that Slack waits."""
 ANSWERABLE = timedelta(minutes=30)
 """How long Slack takes an answer through a response_url."""
 MAX_ATTEMPTS = 3
@@ -41,8 +48,13 @@ class Request:
 class RequestBook:
     """One workspace's requests."""
 
-    def __init__(self, store: Store, workspace_id: str, clock: Clock, seal: Seal) -> None:
-        """`seal` closes the address for the answer: whoever has it may answer in our name for half an hour."""
+    def __init__(
+        self, store: Store, workspace_id: str, clock: Clock, seal: Seal, aside: Aside | None = None
+    ) -> None:  # fmt: skip
+        """`seal` closes the address for the answer: whoever has it may answer in our name for half an hour. `aside` is
+        where a request is kept while the store takes it too slowly; None: it is not."""
+        self._aside = aside
+        self._kept_aside: set[str] = set()
         self._seal = seal
         self._store = store
         self._workspace_id = workspace_id
@@ -57,7 +69,32 @@ class RequestBook:
             "words": request.words[:MAX_WORDS], "value": request.value, "received_at": request.received_at,
             "attempts": 1,
         }  # fmt: skip
-        return await self._store.insert("requests", [row], ignore=True) == 1
+        try:
+            new = await self._store.insert("requests", [row], ignore=True) == 1
+        except Exception:
+            await self._drop_aside(request.id)  # whoever asked is told that it could not be done
+            raise
+        await self._drop_aside(request.id)
+        return new
+
+    async def _drop_aside(self, request_id: str) -> None:
+        if self._aside is not None and request_id in self._kept_aside:
+            self._kept_aside.discard(request_id)
+            await asyncio.to_thread(self._aside.drop, request_id)
+
+    async def keep_aside(self, request: Request) -> bool:
+        """On disk before this returns, while `accept` still waits for the store; False where that failed too."""
+        if self._aside is None:
+            return False
+        self._kept_aside.add(request.id)
+        try:
+            async with asyncio.timeout(ASIDE_SECONDS):
+                await asyncio.to_thread(self._aside.put, request.id, asdict(request))
+        except (OSError, TimeoutError) as failed:
+            log.error("a request could be kept nowhere in time: %s", type(failed).__name__)
+            return False
+        log.warning("the store is slow: a request is kept in a file until it is stored")
+        return True
 
     async def end(self, request_id: str) -> None:
         """It was answered, or can no longer be. The address for the answer is forgotten."""
@@ -76,6 +113,10 @@ class RequestBook:
         """At start-up: what an earlier process left without an answer, oldest first, each with one more attempt. What
         is too old for an answer is ended."""
         now = self._clock.now()
+        for kept in await asyncio.to_thread(self._aside.left) if self._aside is not None else []:
+            request = Request(**{**kept, "received_at": datetime.fromisoformat(kept["received_at"])})
+            self._kept_aside.add(request.id)
+            await self.accept(request)
 
         def work(tx: Transaction) -> list[Row]:
             values = {"w": self._workspace_id, "since": now - ANSWERABLE, "now": now}

@@ -1,9 +1,9 @@
 """The door for Slack's commands, buttons and events, on Bolt's AsyncApp: parse, store, acknowledge, answer.
 
-What somebody asks is stored before it is acknowledged, unless that takes longer than ACK_SECONDS: Slack waits three
-seconds, and a person should never see its "did not respond". Then it is done and answered in private, by this process
-or, if it dies, by the next one. An error becomes a fixed sentence with a reference; its kind stands in the log under
-the same reference.
+What somebody asks is stored before it is acknowledged. Slack waits three seconds, and a person should never see its
+"did not respond": where the store takes longer than ACK_SECONDS it is kept in a file until it is stored. Then it is
+done and answered in private, by this process or, if it dies, by the next one. An error becomes a fixed sentence with a
+reference; its kind stands in the log under the same reference.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from bot.flows.heard import Ear
 from bot.flows.home import HomeTold
 from bot.flows.reading import NotTriaged
 from bot.flows.requests import MAX_ATTEMPTS, Request
-from bot.listeners import answers, doing, home, modals, talking
+from bot.listeners import answers, doing, home, incoming, modals, talking
 from bot.listeners.asked import Asked
 from bot.listeners.desk import Desks, ReaderEvents
-from bot.listeners.submissions import Form as SubmittedForm
+from bot.listeners.incoming import ASSISTANT_EVENTS, Body, text
 from integrations.errors import Denied, IntegrationError, Refused
 from integrations.ports import Answer, Place, Replies
 
@@ -40,15 +40,11 @@ log = logging.getLogger(__name__)
 ACK_SECONDS = 1.5
 SLOW_SECONDS = 4.0
 """After this a person is told that the answer is on its way."""
-MAX_ID = 200
 COMMAND = "/sitrep"
 _TAKEN = "sitrep_taken"
-_NAMED = re.compile(r"\b(?=[A-Z0-9]*\d)[A-Z][A-Z0-9]{4,40}\b")
-"""An incident's id in a message."""
 OURS = re.compile(r"sitrep\.")
 """Our action ids begin so."""
 Ack = Callable[..., Awaitable[Any]]
-Body = Mapping[str, Any]
 
 CHANNEL_EVENTS = (
     "channel_archive", "channel_unarchive", "group_archive", "group_unarchive", "channel_shared", "channel_unshared",
@@ -58,7 +54,6 @@ CHANNEL_EVENTS = (
 CONVERSIONS = ("channel_convert_to_private", "channel_convert_to_public")
 """Subtypes of a message, which is how Slack tells that a channel changed its kind."""
 GROUP_EVENTS = ("subteam_created", "subteam_updated", "subteam_members_changed")
-ASSISTANT_EVENTS = ("assistant_thread_started", "assistant_thread_context_changed")
 TRIAGE_MESSAGE = "sitrep.triage_message"
 """The message shortcut."""
 HOME_AGAIN_SECONDS = 60.0
@@ -173,52 +168,26 @@ class Listeners:
 
     async def command(self, ack: Ack, command: Body) -> None:
         """`/sitrep …`"""
-        request = Request(
-            id=_id(command.get("trigger_id")), kind=doing.COMMAND, by=str(command["user_id"]),
-            channel=str(command["channel_id"]), received_at=self._clock.now(),
-            words=self._redact(str(command.get("text", ""))[:1000]), response_url=_text(command.get("response_url")),
-        )  # fmt: skip
-        await self._take(ack, request, _text(command.get("trigger_id")))
+        request = incoming.of_command(command, self._clock.now(), self._redact)
+        await self._take(ack, request, text(command.get("trigger_id")))
 
     async def clicked(self, ack: Ack, body: Body, action: Body) -> None:
         """A button, or a choice in a menu."""
-        action_id, trigger_id = str(action.get("action_id", "")), _text(body.get("trigger_id"))
-        kind, words, value = f"{doing.CLICK}:{action_id}", "", _text(action.get("value")) or ""
-        if action_id == answers.PICK_INCIDENT:
-            kind, words = doing.PICK, str(action.get("block_id", "")).removeprefix(answers.MENU_OF)
-            value = _text((action.get("selected_option") or {}).get("value")) or ""
-        place = _place(body)
-        request = Request(
-            id=_id(f"{trigger_id}:{action_id}" if trigger_id else None), kind=kind, by=place.user,
-            channel=place.channel, received_at=self._clock.now(), words=words[:MAX_ID], value=value[:2000],
-            thread_ts=place.thread_ts, response_url=place.response_url,
-        )  # fmt: skip
-        await self._take(ack, request, trigger_id)
+        await self._take(ack, incoming.of_click(body, action, self._clock.now()), text(body.get("trigger_id")))
 
     async def submitted(self, ack: Ack, body: Body, view: Body) -> None:
         """A form that comes back; what has to be mended is said at its field."""
-        form, callback_id = modals.read(view), str(view.get("callback_id", ""))
+        form = modals.read(view)
         if form is not None and form.errors:
             await ack(response_action="errors", errors=dict(form.errors))
             return
-        fields = {name: self._redact(given) for name, given in form.fields.items()} if form is not None else {}
-        request = Request(
-            id=_id(f"{view.get('id')}:{view.get('hash')}"), kind=f"{doing.FORM}:{callback_id}",
-            by=str((body.get("user") or {}).get("id", "")), channel=form.channel if form is not None else "",
-            received_at=self._clock.now(), value=SubmittedForm(form.about, fields).encode() if form is not None else "",
-        )  # fmt: skip
-        await self._take(ack, request, _text(body.get("trigger_id")))
+        request = incoming.of_form(body, view, form, self._clock.now(), self._redact)
+        await self._take(ack, request, text(body.get("trigger_id")))
 
     async def triage_message(self, ack: Ack, shortcut: Body) -> None:
         """ "Triage this": the incident that the message names, else the channel's own, else a new one."""
-        words, place = _words_of(shortcut.get("message")), _place(shortcut)
-        named = _NAMED.search(words)
-        request = Request(
-            id=_id(shortcut.get("trigger_id")), kind=doing.MESSAGE, by=place.user, channel=place.channel,
-            received_at=self._clock.now(), words=self._redact(words.strip().partition("\n")[0][:1000]),
-            value=named.group() if named else "", response_url=place.response_url,
-        )  # fmt: skip
-        await self._take(ack, request, _text(shortcut.get("trigger_id")))
+        request = incoming.of_message(shortcut, self._clock.now(), self._redact)
+        await self._take(ack, request, text(shortcut.get("trigger_id")))
 
     async def stored_first(self, body: Body, context: dict[str, Any], next_: Callable[[], Awaitable[Any]]) -> None:
         """Bolt acknowledges an event before its listener runs; so what is said to the app is stored here."""
@@ -226,11 +195,9 @@ class Listeners:
         if body.get("type") == "event_callback" and isinstance(event, Mapping):
             if self._ear is not None:
                 await self._heard(self._ear, event)
-            request = self._said(event, _text(body.get("event_id")))
+            request = incoming.of_event(event, text(body.get("event_id")), self._clock.now(), self._redact)
             if request is not None:
-                stored = asyncio.ensure_future(self._desks.requests.accept(request))
-                await asyncio.wait({stored}, timeout=ACK_SECONDS)
-                context[_TAKEN] = (stored, request)
+                context[_TAKEN] = (await self._kept(request), request)
         await next_()
 
     async def _heard(self, ear: Ear, event: Body) -> None:
@@ -254,43 +221,24 @@ class Listeners:
             task.add_done_callback(self._working.discard)
             await task
 
-    def _said(self, event: Body, event_id: str | None) -> Request | None:
-        """The event as a request; None for what is not for us: other events, bots, edits, ourselves."""
-        kind, by, channel = str(event.get("type", "")), _text(event.get("user")), _text(event.get("channel"))
-        thread, words, value = _text(event.get("thread_ts")), _text(event.get("text")) or "", ""
-        if event.get("bot_id") or event.get("subtype"):
-            return None
-        if kind in ASSISTANT_EVENTS:
-            opened = event.get("assistant_thread") or {}
-            by, channel, thread = (_text(opened.get(name)) for name in ("user_id", "channel_id", "thread_ts"))
-            kind, words = talking.ASSISTANT, ""
-            value = _text((opened.get("context") or {}).get("channel_id")) or ""
-        elif kind == "app_home_opened" and event.get("tab", "home") == "home":
-            kind, channel, words = talking.HOME, "", ""
-        elif kind == "app_mention" and channel is not None and not channel.startswith("D"):
-            kind = talking.MENTION
-        elif kind == "message" and event.get("channel_type") == "im":
-            kind, thread = talking.DIRECT, thread or _text(event.get("ts"))
-        else:
-            return None
-        if by is None or channel is None:
-            return None
-        return Request(
-            id=_id(event_id), kind=kind, by=by, channel=channel, received_at=self._clock.now(),
-            words=self._redact(words[:1000]), value=value[:200], thread_ts=thread,
-        )  # fmt: skip
-
     # --- doing it -------------------------------------------------------------------------------------------------
 
     async def _take(self, ack: Ack, request: Request, trigger_id: str | None) -> None:
         """Store, acknowledge, then work and answer; a request that came twice is acknowledged twice and done once."""
-        stored = asyncio.ensure_future(self._desks.requests.accept(request))
-        await asyncio.wait({stored}, timeout=ACK_SECONDS)
+        stored = await self._kept(request)
         await ack()
         task = asyncio.ensure_future(self._do(stored, request, trigger_id))
         self._working.add(task)
         task.add_done_callback(self._working.discard)
         await task
+
+    async def _kept(self, request: Request) -> asyncio.Future[bool]:
+        """Durable when this returns, in time for Slack: in the store, else in a file until the store has it."""
+        stored = asyncio.ensure_future(self._desks.requests.accept(request))
+        done, _ = await asyncio.wait({stored}, timeout=ACK_SECONDS)
+        if not done:
+            await self._desks.requests.keep_aside(request)
+        return stored
 
     async def _do(self, stored: asyncio.Future[bool], request: Request, trigger_id: str | None = None) -> None:
         try:
@@ -356,12 +304,12 @@ class Listeners:
     # --- events ---------------------------------------------------------------------------------------------------
 
     async def member_joined(self, event: Body) -> None:
-        if (where := _text(event.get("channel"))) and (who := _text(event.get("user"))):
+        if (where := text(event.get("channel"))) and (who := text(event.get("user"))):
             await self._readers.joined(where, who)
             await self._desks.channels.arrived(where, who)
 
     async def member_left(self, event: Body) -> None:
-        if (where := _text(event.get("channel"))) and (who := _text(event.get("user"))):
+        if (where := text(event.get("channel"))) and (who := text(event.get("user"))):
             await self._readers.left(where, who)
 
     async def channel_changed(self, event: Body) -> None:
@@ -391,40 +339,3 @@ class Listeners:
     async def broken(self, error: Exception) -> None:
         """What a listener let through: an event, whose hourly check comes anyway, or Bolt's own."""
         log.error("a message from Slack failed with %s", type(error).__name__)
-
-
-def _id(given: Any) -> str:
-    """The request's own id where Slack gives one: what is sent twice has the same."""
-    known = _text(given)
-    if known is None:
-        return secrets.token_hex(8)
-    return known if len(known) <= MAX_ID else hashlib.sha256(known.encode()).hexdigest()
-
-
-def _words_of(message: Any) -> str:
-    """What a message says; a bot's may stand in its first attachment alone."""
-    if not isinstance(message, Mapping):
-        return ""
-    attachments = message.get("attachments")
-    first = attachments[0] if isinstance(attachments, list) and attachments else {}
-    first = first if isinstance(first, Mapping) else {}
-    for value in (message.get("text"), first.get("title"), first.get("fallback"), first.get("text")):
-        if (words := _text(value)) and words.strip():
-            return words.strip()[:2000]
-    return ""
-
-
-def _text(value: Any) -> str | None:
-    return value if isinstance(value, str) and value else None
-
-
-def _place(body: Body) -> Place:
-    """Where a click happened."""
-    container = body.get("container") or {}
-    channel = (body.get("channel") or {}).get("id") or container.get("channel_id") or ""
-    return Place(
-        channel=str(channel),
-        user=str((body.get("user") or {}).get("id", "")),
-        response_url=_text(body.get("response_url")),
-        thread_ts=_text(container.get("thread_ts")),
-    )

@@ -13,6 +13,7 @@ from bot.cards.outbox import Outbox
 from bot.clock import Clock
 from bot.experiment.live import LiveExperiments
 from bot.experiment.switch import KillSwitch
+from bot.flows.aside import Aside
 from bot.flows.ask import Asking
 from bot.flows.channels import IncidentChannels
 from bot.flows.desk import IncidentDesk
@@ -87,7 +88,13 @@ def desks_of(behind: Behind, life: IncidentLife) -> Desks:
         return behind.experiments.running(at) is not None
 
     return Desks(
-        requests=RequestBook(store, file.workspace, clock, Seal(behind.keys, "requests.response_url")),
+        requests=RequestBook(
+            store,
+            file.workspace,
+            clock,
+            Seal(behind.keys, "requests.response_url"),
+            Aside(settings.home / "requests", Seal(behind.keys, "requests")),
+        ),
         desk=desk,
         life=life,
         labels=Labels(entitled),

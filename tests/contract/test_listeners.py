@@ -680,6 +680,38 @@ async def test_slow_work_is_acknowledged_before_slack_gives_up(door: Door, monke
     assert "Ruled out" in door.said()
 
 
+async def test_what_the_store_takes_too_slowly_is_kept_elsewhere_before_it_is_acknowledged(
+    door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bot.listeners.app.ACK_SECONDS", 0.02)
+    accept, free, order = door.requests.accept, asyncio.Event(), list[str]()
+
+    async def accepting(request: Request) -> bool:
+        await free.wait()
+        order.append("stored")
+        return await accept(request)
+
+    async def ack() -> None:
+        order.extend([*door.requests.aside, "acknowledged"])
+
+    door.requests.accept = accepting  # type: ignore[method-assign]
+    command = {"trigger_id": "1.2.x", "user_id": "U0PRIYA", "channel_id": "C1", "text": "status"}
+    working = asyncio.ensure_future(door.listeners.command(ack, command))
+    while "acknowledged" not in order:
+        await asyncio.sleep(0.001)
+    assert order == ["1.2.x", "acknowledged"]
+    free.set()
+    await working
+    assert order[-1] == "stored" and "open incidents" in door.said()
+    free.clear()
+    event = {"type": "app_mention", "user": "U0PRIYA", "channel": "C1", "text": "<@UBOT> what changed?"}
+    answering = asyncio.ensure_future(door.event(event, "Ev77"))
+    while len(door.requests.aside) < 2:
+        await asyncio.sleep(0.001)
+    free.set()
+    assert (await answering).status == 200
+
+
 async def test_what_is_asked_is_stored_before_it_is_acknowledged(door: Door) -> None:
     order: list[str] = []
     accept = door.requests.accept

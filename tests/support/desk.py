@@ -287,12 +287,17 @@ class FakeRequests:
 
     kept: dict[str, Request] = field(default_factory=dict)
     ended: list[str] = field(default_factory=list)
+    aside: list[str] = field(default_factory=list)
     left: list[Request] = field(default_factory=list)
 
     async def accept(self, request: Request) -> bool:
         new = request.id not in self.kept
         self.kept.setdefault(request.id, request)
         return new
+
+    async def keep_aside(self, request: Request) -> bool:
+        self.aside.append(request.id)
+        return True
 
     async def end(self, request_id: str) -> None:
         self.ended.append(request_id)

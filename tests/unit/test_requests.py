@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import sqlite3
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from bot.clock import ManualClock
+from bot.flows.aside import Aside
 from bot.flows.requests import Request, RequestBook
 from bot.store.sqlite import SqliteStore
 from bot.trust.sealed import Seal
@@ -66,3 +69,47 @@ async def test_the_address_for_the_answer_is_stored_sealed_and_opens_with_an_old
     assert (await rotated.take_over())[0].response_url == "https://x"
     lost = RequestBook(store, "W", ManualClock(T0), Seal([b"other"], "requests.response_url"))
     assert (await lost.take_over())[0].response_url is None
+
+
+ASIDE = Seal([b"k"], "requests")
+
+
+async def test_a_store_that_is_locked_keeps_nobody_waiting_and_loses_nothing(store, tmp_path):
+    """Somebody else holds the database; the request is on disk all the same, sealed, and is stored when it is free."""
+    folder = tmp_path / "requests"
+    book = RequestBook(store, "W", ManualClock(T0), SEAL, Aside(folder, ASIDE))
+    other = sqlite3.connect(tmp_path / "s.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    storing = asyncio.ensure_future(book.accept(asked(1)))
+    assert await book.keep_aside(asked(1))
+    (kept,) = folder.glob("*.request")
+    assert not storing.done()
+    assert "status" not in kept.read_text() and "https" not in kept.read_text()
+    assert kept.stat().st_mode & 0o077 == 0
+    other.execute("ROLLBACK")
+    other.close()
+    assert await storing is True
+    assert list(folder.iterdir()) == []
+
+
+async def test_what_was_kept_aside_by_a_process_that_died_is_answered_by_the_next(store, tmp_path):
+    folder = tmp_path / "requests"
+    died = RequestBook(store, "W", ManualClock(T0), SEAL, Aside(folder, ASIDE))
+    assert await died.keep_aside(asked(1)) and await died.keep_aside(asked(1))
+    assert await died.keep_aside(asked(2, attempts=0))
+    (folder / "0.request").write_text("sealed:1:AAAA")
+    (folder / "1.request").write_bytes(b"\xff" * 100_000)
+    next_one = RequestBook(store, "W", ManualClock(T0), SEAL, Aside(folder, ASIDE))
+    left = await next_one.take_over()
+    assert {(one.id, one.words, one.response_url, one.attempts) for one in left} == {
+        ("r1", "status", "https://x", 2), ("r2", "status", "https://x", 2)
+    }  # fmt: skip
+    assert list(folder.iterdir()) == []
+    assert len(await next_one.take_over()) == 2, "stored once"
+
+
+async def test_a_disk_that_takes_nothing_is_said_and_keeps_nobody_waiting(store, tmp_path):
+    (tmp_path / "requests").write_text("a file where the folder should be")
+    book = RequestBook(store, "W", ManualClock(T0), SEAL, Aside(tmp_path / "requests", ASIDE))
+    assert await book.keep_aside(asked(1)) is False
+    assert await RequestBook(store, "W", ManualClock(T0), SEAL).keep_aside(asked(1)) is False
