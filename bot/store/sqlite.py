@@ -35,8 +35,8 @@ MAX_GROUP = 256
 READERS = 2
 CHECKPOINT_AFTER = 2_000
 """Changed rows after which the write-ahead log is copied back, beside the writer."""
-LONGEST_LOG = 16_384
-"""Pages of the log (64 MiB) at which the writer itself copies it back and begins it anew: under steady writing a copy
+LONGEST_LOG = 4_096
+"""Pages of the log (16 MiB) at which the writer itself copies it back and begins it anew: under steady writing a copy
 beside it never gets to the end."""
 
 
