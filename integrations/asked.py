@@ -12,8 +12,9 @@ from fnmatch import fnmatchcase
 from itertools import pairwise
 from typing import Any, Required, TypedDict, TypeVar
 
-from integrations.asking import Access, Names, Part, ask_parts, patience
+from integrations.asking import Access, Names, Part, ask_parts, in_a_thread, patience
 from integrations.http import Api, Egress, client
+from integrations.ports import Offload
 from integrations.records import Batch, Findings, LogRecord, ModelUse, Question, Readers, Span, Window
 
 T = TypeVar("T")
@@ -41,6 +42,8 @@ class Asked(ABC):
 
     kind = ""
     at_once = 6
+    parsed_at_once = 16 * 1024
+    """Bytes that are parsed where they came; more would hold up the event loop."""
 
     def __init__(
         self,
@@ -60,6 +63,8 @@ class Asked(ABC):
         self.link = (link_url or url).rstrip("/")
         self._slots = asyncio.Semaphore(self.at_once)
         self._parsing = asyncio.Lock()
+        self.offload: Offload = in_a_thread
+        """Where large answers are parsed. A thread by itself; where there is a process for it, that."""
         self._api = self.opened(url, egress, token, {"X-Scope-OrgID": tenant} if tenant else None)
 
     def opened(self, url: str, egress: Egress, token: str | None, headers: Mapping[str, str] | None = None) -> Api:
@@ -98,14 +103,14 @@ class Asked(ABC):
         """`parse(name, body, *arguments)` of a 2xx answer. Raises Unavailable, Denied or Malformed.
 
         `parse` is a pure function at the top of its module, so that it may run anywhere: thousands of lines are
-        parsed away from the event loop, one answer at a time, so that the loop has its turn beside them.
+        parsed away from the event loop, in another process where `offload` is one, one answer of a source at a time.
         """
         async with self._slots:
             answer = await (api or self._api).answer(path, params, method="GET" if body is None else "POST", body=body)
-        if len(answer.body) <= PARSED_AT_ONCE:
+        if len(answer.body) <= self.parsed_at_once:
             return parse(self.name, answer.body, *arguments)
         async with self._parsing:
-            return await asyncio.to_thread(parse, self.name, answer.body, *arguments)
+            return await self.offload(parse, self.name, answer.body, *arguments)
 
     async def ask_all(self, parts: Iterable[Part], question: Question, notes: Sequence[str] = ()) -> Findings:
         """All parts at once; `notes` come before theirs. Raises what `ask_parts` raises."""
@@ -115,10 +120,6 @@ class Asked(ABC):
     def batched(self, records: Iterable[Record], link: str = "") -> tuple[Batch[Record], ...]:
         """One batch for each rule of who may read: what one answer holds may be about services with other readers."""
         return batched(self.name, self.access, records, link)
-
-
-PARSED_AT_ONCE = 16 * 1024
-"""Bytes that are parsed where they came; more would hold up the event loop."""
 
 
 def batched(name: str, access: Access, records: Iterable[Record], link: str = "") -> tuple[Batch[Record], ...]:

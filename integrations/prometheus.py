@@ -11,13 +11,13 @@ from __future__ import annotations
 import asyncio
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 from urllib.parse import urlencode
 
-from integrations.asking import Access, Part, ask_parts, patience
+from integrations.asking import Access, Part, ask_parts, patience, plain
 from integrations.errors import IntegrationError, Malformed
 from integrations.http import Api, Egress, client
 from integrations.reading import mapping, number, objects, strings, text
@@ -35,6 +35,7 @@ SERVICES_ASKED = 5
 AT_ONCE = 8
 LABELS = ("service", "job", "service_name", "app", "app_kubernetes_io_name")
 """Where the name of a service that `[services]` does not map is looked for, first match."""
+_DASHBOARD = re.compile(r"[A-Za-z0-9_-]{1,40}")
 _LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 
 
@@ -116,6 +117,8 @@ class Prometheus:
 
     `queries` replaces templates by measure (`error_ratio = "…{$selector}…"`), adds others, and switches one off by
     an empty text; in it `$selector` stands for the service's label matchers and `$service` for its name.
+    `dashboards` are uids of Grafana's at `link_url`: the one that has the service's name in it, else the first, is
+    where a series leads, in place of Prometheus' own page; nothing else of Grafana is linked.
     """
 
     kind = "prometheus"
@@ -131,7 +134,16 @@ class Prometheus:
         token: str | None = None,
         link_url: str | None = None,
         queries: Mapping[str, str] | None = None,
+        dashboards: Sequence[str] = (),
     ) -> None:
+        """Raises ValueError for dashboards without the address of Grafana, and for what is no uid."""
+        wrong = next((one for one in dashboards if not _DASHBOARD.fullmatch(one)), None)
+        if wrong is not None:
+            raise ValueError(f"allow.dashboards: {wrong!r} is no uid of a dashboard (…/d/<uid>/…)")
+        if dashboards and link_url is None:
+            raise ValueError("allow.dashboards needs link_url, the address of Grafana")
+        self._dashboards = tuple(dashboards)
+        self._grafana = (link_url or "").rstrip("/")
         self.name = name
         self.deadline_seconds = deadline_seconds
         self._access = access
@@ -245,6 +257,7 @@ class Prometheus:
             raise Malformed(self.name, f"the answer to {template.name} is no matrix")
         hours = f"{math.ceil((end - start) / 3600)}h"
         shown = urlencode({"g0.expr": query, "g0.tab": "0", "g0.range_input": hours, "g0.end_input": _clock(question)})
+        page = self._dashboard(service, start, end) or self._link + shown
         found = []
         for one in list(objects(mapping(data).get("result")))[:SERIES]:
             times, values = read_points(one.get("values"))
@@ -253,10 +266,19 @@ class Prometheus:
                 found.append(
                     Series(
                         name=template.name, service=service.name, times=times, values=values, unit=template.unit,
-                        pod=labels.get("pod", ""), labels=labels, url=self._link + shown,
+                        pod=labels.get("pod", ""), labels=labels, url=page,
                     )
                 )  # fmt: skip
         return found, warned
+
+    def _dashboard(self, service: ServiceNames, start: float, end: float) -> str:
+        """The dashboard where the service's series are seen; "" where none is allowed."""
+        if not self._dashboards:
+            return ""
+        names = [plain(one) for one in (service.name, *service.otel) if plain(one)]
+        uid = next((one for one in self._dashboards if any(n in plain(one) for n in names)), self._dashboards[0])
+        seen = {"var-service": service.name, "from": int(start * 1000), "to": int(end * 1000)}
+        return f"{self._grafana}/d/{uid}?{urlencode(seen)}"
 
     async def _json(self, path: str, params: Mapping[str, Any]) -> Any:
         async with self._at_once:

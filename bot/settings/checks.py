@@ -11,7 +11,7 @@ from bot.settings.sections import File
 ALLOWED_BY_KIND = {
     "github": ("repositories",), "cloudwatch_sns": ("topics",), "elasticsearch": ("indices",),
     "opensearch": ("indices",), "otlp": ("paths",), "gitlab": ("repositories",), "argocd": ("paths",),
-    "kubernetes": ("paths",), "launchdarkly": ("paths",),
+    "kubernetes": ("paths",), "launchdarkly": ("paths",), "prometheus": ("dashboards",),
 }  # fmt: skip
 """Which lists of `allow` each kind of source obeys; any other list would be read and ignored, so it is refused."""
 

@@ -133,11 +133,14 @@ def _jaeger(settings: Settings, name: str, source: SourceSection, egress: Egress
 def _prometheus(settings: Settings, name: str, source: SourceSection, egress: Egress, stack: AsyncExitStack) -> Source:
     if source.url is None:
         raise ConfigurationError([f"[sources.{name}] needs url, the address of Prometheus"])
-    made = Prometheus(
-        name=name, url=source.url, link_url=source.link_url, egress=egress,
-        token=token_of(settings, name, "prometheus"),
-        access=access_of(settings, source), deadline_seconds=source.deadline_seconds, queries=source.queries,
-    )  # fmt: skip
+    try:
+        made = Prometheus(
+            name=name, url=source.url, link_url=source.link_url, egress=egress,
+            token=token_of(settings, name, "prometheus"), access=access_of(settings, source),
+            deadline_seconds=source.deadline_seconds, queries=source.queries, dashboards=source.allow.dashboards,
+        )  # fmt: skip
+    except ValueError as wrong:
+        raise ConfigurationError([f"[sources.{name}] {wrong}"]) from None
     stack.push_async_callback(made.aclose)
     return made
 

@@ -6,8 +6,11 @@ import asyncio
 import contextlib
 import functools
 import json
+import multiprocessing
 import pathlib
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
@@ -23,6 +26,7 @@ from integrations.http import Answer, Egress
 from integrations.kubernetes import Kubernetes
 from integrations.launchdarkly import LaunchDarkly
 from integrations.loki import Loki
+from integrations.ports import ReadsElsewhere
 from integrations.records import ServiceNames
 from integrations.tempo import Tempo
 
@@ -85,6 +89,45 @@ async def test_nothing_found_is_said_and_is_no_failure(kind, serve, access, aske
     nobody = await source.fetch(replace(asked, services=()))
     assert not (nobody.spans or nobody.logs)
     await source.aclose()
+
+
+@pytest.fixture(scope="module")
+def process():
+    """A process of its own, as the running bot has one."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        yield pool
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_large_answers_are_parsed_in_another_process_with_the_same_result(kind, access, asked, process):
+    calls = []
+
+    async def elsewhere(work, *arguments):
+        calls.append(work)
+        return await asyncio.get_running_loop().run_in_executor(process, work, *arguments)
+
+    played = []
+    for threshold in (10**9, 0):
+        source = made(kind, NOWHERE, access, deadline_seconds=60)
+        assert isinstance(source, ReadsElsewhere)
+        source.offload, source.parsed_at_once = elsewhere, threshold
+
+        async def canned(path, params=None, *, method="GET", body=None):
+            known = (body for at, body in by_path(kind) if at.endswith(path.rsplit("?", 1)[0]))
+            return Answer(200, {}, next(known, json.dumps(EMPTY[kind])).encode(), "")
+
+        for api in (source._api, getattr(source, "_metadata", source._api)):
+            api.answer = canned
+        played.append(await source.fetch(asked))
+        assert bool(calls) == (threshold == 0)
+        await source.aclose()
+    assert played[0] == played[1]
+
+
+@functools.cache
+def by_path(kind: str) -> list[tuple[str, str]]:
+    tape = yaml.safe_load((CASSETTES / f"{kind}.yaml").read_text(encoding="utf-8"))
+    return [(urlsplit(one["request"]["uri"]).path, one["response"]["body"]["string"]) for one in tape["interactions"]]
 
 
 @functools.cache

@@ -169,6 +169,26 @@ async def test_its_answers_become_series_of_our_services(access, question, casse
     assert url.startswith("https://prom.example.com/graph?g0.expr=%28sum")
 
 
+async def test_a_series_leads_to_a_dashboard_that_is_allowed_and_to_no_other(access, question, cassette):
+    cassette("prometheus")
+    source = made(access, URL, EGRESS, link_url="https://grafana.example/", dashboards=["home", "svc-payments-db"])
+    found = series_of(await source.fetch(question))
+    await source.aclose()
+    links = {service: urlsplit(one.url) for (service, _), one in found.items()}
+    assert {service: link.path for service, link in links.items()} == {
+        "checkout-api": "/d/home", "payments-db": "/d/svc-payments-db",
+    }  # fmt: skip
+    shown = parse_qs(links["checkout-api"].query)
+    assert (links["checkout-api"].netloc, shown["var-service"]) == ("grafana.example", ["checkout-api"])
+    assert int(shown["from"][0]) < question.incident.triggered_at.timestamp() * 1000 < int(shown["to"][0])
+
+
+@pytest.mark.parametrize(("uid", "link_url"), [("a/b", "https://grafana.example"), ("home", None)])
+def test_a_dashboard_that_is_none_or_nowhere_is_refused(access, uid, link_url):
+    with pytest.raises(ValueError, match=r"allow\.dashboards"):
+        made(access, link_url=link_url, dashboards=[uid])
+
+
 async def test_series_are_batched_by_who_may_read_their_service(access, question, cassette):
     cassette("prometheus")
     batches = (await made(access).fetch(question)).series
