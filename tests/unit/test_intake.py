@@ -14,6 +14,7 @@ from bot.incidents.routing import Routing, Service
 from bot.incidents.signals import failed_signals, redacted_signal, store_signals
 from bot.settings import Match, SeverityTest
 from bot.store.sqlite import SqliteStore
+from bot.store.values import to_time
 from integrations.records import IncidentFields, Signal
 
 T0 = datetime(2026, 11, 24, 14, 2, 10, 350_000, tzinfo=UTC)
@@ -80,24 +81,52 @@ async def test_a_trigger_starts_one_triage_and_later_changes_refresh(bench):
     assert (row["service"], row["severity"], row["status"]) == ("checkout-api", 2, "acknowledged")
 
 
-async def test_webhook_poll_and_both_in_every_order_leave_one_result(bench, tmp_path):
-    webhook = [signal("triggered", 0, "w1"), signal("acknowledged", 95, "w2"), signal("resolved", 1800, "w3")]
+LIVES = {
+    "resolved": [("triggered", 0), ("acknowledged", 95), ("resolved", 1800)],
+    "taken back": [("triggered", 0), ("acknowledged", 30), ("unacknowledged", 60), ("acknowledged", 90)],
+    "reopened": [("triggered", 0), ("resolved", 600), ("reopened", 640), ("resolved", 700)],
+    "resolved unseen": [("triggered", 0), ("resolved", 15)],
+}
+"""Kinds and seconds; the last two of `taken back` and of `reopened` are within 120 s of their likes."""
+
+
+@pytest.mark.parametrize("life", LIVES)
+async def test_webhook_poll_and_both_in_every_order_leave_one_result(bench, life):
+    webhook = [signal(kind, s, f"w{n}") for n, (kind, s) in enumerate(LIVES[life])]
+    # A log entry's time has whole seconds; the poller tells of each a little later, under a key of its own.
     poll = [
-        signal(kind, s, key, source="poll")
-        for kind, s, key in [("triggered", 0.65, "p1"), ("acknowledged", 95.65, "p2"), ("resolved", 1800.65, "p3")]
-    ]
-    results = set()
-    orders = [webhook, *itertools.permutations(webhook + poll)]
-    for n, order in enumerate(orders[:: max(1, len(orders) // 60)]):
-        store = SqliteStore.open(tmp_path / f"{n}.db")
-        one = Bench(store)
-        await one.feed(*order)
-        row = await one.incident()
-        times = (row["triggered_at"], row["acknowledged_at"], row["resolved_at"], row["status"], row["triages"] <= 1)
-        results.add(times)
-        assert sum(kind == "triage" for kind, *_ in one.started) <= 1
-        await store.close()
-    assert len(results) == 1
+        one.model_copy(
+            update={
+                "delivery_key": f"p{n}", "source": "poll",
+                "occurred_at": (one.occurred_at + timedelta(seconds=1)).replace(microsecond=0),
+            }
+        )
+        for n, one in enumerate(webhook)
+    ]  # fmt: skip
+    orders = list(itertools.permutations(webhook + poll))
+    sampled = [*orders[:: max(1, len(orders) // 25)], webhook + poll, poll + webhook]
+    both = {await _life_of(bench, f"B{n}", order) for n, order in enumerate([webhook, *sampled])}
+    assert len(both) == 1
+    (alone,) = {await _life_of(bench, f"A{n}", order) for n, order in enumerate([poll, poll + poll])}
+    ((status, *times),) = both
+    assert alone[0] == status
+    for by_poll, by_webhook in zip(alone[1:], times, strict=True):
+        assert (by_poll is None) == (by_webhook is None)
+        assert by_poll is None or 0 <= (to_time(by_poll) - to_time(by_webhook)).total_seconds() < 1
+
+
+async def _life_of(bench: Bench, incident_id: str, order) -> tuple:
+    """Status and times of an incident after these signals; one triage for each time that it opened, at most."""
+    await bench.feed(
+        *[
+            one.model_copy(update={"incident_id": incident_id, "delivery_key": f"{incident_id}-{one.delivery_key}"})
+            for one in order
+        ]
+    )
+    row = await bench.incident(incident_id)
+    begun = [key for kind, of, key in bench.started if (kind, of) == ("triage", incident_id)]
+    assert len(begun) == len(set(begun)) == row["triages"] <= 1 + row["reopened"]
+    return row["status"], row["triggered_at"], row["acknowledged_at"], row["resolved_at"]
 
 
 def test_what_came_past_the_doors_is_redacted_before_it_is_stored():
