@@ -226,12 +226,18 @@ def _operation(state: Mapping[str, Any]) -> Sync | None:
     at, phase = moment(state.get("startedAt")), text(state.get("phase"), 40)
     if at is None or phase not in ("Running", "Succeeded", "Failed", "Error") or not (result or operation.get("sync")):
         return None
-    source = mapping(result.get("source")) or mapping(mapping(operation.get("sync")).get("source"))
-    repository = text(source.get("repoURL"), 500)
+    asked = mapping(operation.get("sync"))
+    sources = [
+        one
+        for part in (result, asked)
+        for one in (mapping(part.get("source")), *objects(part.get("sources"), 20))
+        if text(one.get("repoURL"), 500)
+    ]
+    repository = text(sources[0].get("repoURL"), 500) if sources else ""
     return Sync(
         id=f"operation-{int(at.timestamp())}",
         at=at,
-        revisions=_revisions(result) or _revisions(mapping(operation.get("sync"))),
+        revisions=_revisions(result) or _revisions(asked),
         repositories=(repository,) if repository else (),
         automatic=mapping(operation.get("initiatedBy")).get("automated") is True,
         phase=phase,

@@ -27,8 +27,8 @@ from integrations.records import Baseline, Findings, LogRecord, Question, Servic
 SERVICES_ASKED = 3
 LINES, LINES_NEAR = 1000, 300
 SERVICE_FIELDS = (
-    "service.name", "resource.attributes.service.name", "kubernetes.labels.app", "kubernetes.container.name", "app",
-    "service",
+    "service.name", "resource.attributes.service.name", "serviceName", "resource.attributes.service@name",
+    "kubernetes.labels.app", "kubernetes.labels.app_kubernetes_io/name", "kubernetes.container.name", "app", "service",
 )  # fmt: skip
 """Where the name of a service that `logs` does not map is looked for, each also as its `.keyword`."""
 READ_FIELDS = (

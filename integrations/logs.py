@@ -11,8 +11,18 @@ from integrations.otlp import level_of
 from integrations.reading import mapping, text
 
 BODY = 2000
-LEVELS = ("level", "detected_level", "severity", "severity_text", "lvl", "loglevel", "log_level", "log.level")
-MESSAGES = ("message", "msg", "body", "log", "event", "error", "err")
+LEVELS = (
+    "level",
+    "detected_level",
+    "severity",
+    "severity_text",
+    "lvl",
+    "loglevel",
+    "log_level",
+    "log.level",
+    "severity.text",
+)
+MESSAGES = ("message", "msg", "body", "body.text", "log", "event", "error", "err")
 TRACES = ("trace_id", "traceid", "traceID", "traceId", "trace.id", "otelTraceID", "dd.trace_id")
 SPANS = ("span_id", "spanid", "spanID", "spanId", "span.id", "otelSpanID")
 PODS = ("pod", "k8s_pod_name", "pod_name", "kubernetes.pod.name", "kubernetes.pod_name", "k8s.pod.name", "instance")

@@ -175,7 +175,8 @@ def _resources(
     request: Any, names: tuple[str, ...], where: str
 ) -> Iterator[tuple[Mapping[str, str], list[Mapping[str, Any]]]]:
     outer = _mapping(request, where)
-    outer = _mapping(outer["trace"], where) if isinstance(outer.get("trace"), Mapping) else outer
+    if "trace" in outer and not any(name in outer for name in names):  # Tempo wraps it; null where it has no spans
+        outer = _mapping(outer["trace"], where) if outer["trace"] is not None else {}
     present = next((name for name in names if name in outer), None)
     if present is None:
         if not outer:

@@ -1,9 +1,10 @@
 """Tempo: traces by TraceQL search and trace id, and what the same window looked like before.
 
 `/api/search` takes start and end in seconds and answers the first traces that it finds, so that two calls may differ;
-`/api/traces/<id>` answers OTLP/JSON as protobuf writes it (`batches`, ids in base64, enumerations by name), newer
-versions wrapped in `trace` with a status that may be PARTIAL. A short trace id has lost its leading zeros.
-Source: https://grafana.com/docs/tempo/latest/api_docs/.
+`/api/traces/<id>` answers OTLP/JSON as protobuf writes it (`batches`, ids in base64, enumerations by name) and refuses
+a trace that is larger than the server's limit with 422; `/api/v2/traces/<id>`, which older servers lack, cuts such a
+one and says so: `{"trace": {"resourceSpans": …}, "status": "PARTIAL"}`. A short trace id has lost its leading zeros.
+Source: https://grafana.com/docs/tempo/latest/api_docs/, and modules/frontend/combiner/trace_by_id*.go of tempo.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ NEAR = timedelta(hours=1)
 """How far outside its window a trace may reach: Tempo looks only into blocks of that time."""
 SPANS = 60_000
 SPANS_OF_TRACE = 5000
+TOO_LARGE = "(422)"
+"""How the first version of the API ends where a trace is larger than the server's limit."""
 _ID = re.compile(r"[0-9a-fA-F]{1,32}")
 
 
@@ -145,7 +148,12 @@ class Tempo(Asked):
             params = {
                 "start": int((window.start - NEAR).timestamp()), "end": int((window.end + NEAR).timestamp()),
             }  # fmt: skip
-            spans, partial = await self.ask(parse_trace, f"api/traces/{trace_id}", params)
+            try:
+                spans, partial = await self.ask(parse_trace, f"api/traces/{trace_id}", params)
+            except Malformed as refused:
+                if not refused.message.endswith(TOO_LARGE):
+                    raise
+                spans, partial = await self.ask(parse_trace, f"api/v2/traces/{trace_id}", params)
         except (Denied, Malformed, Unavailable) as failed:
             read.failed.append(failed)
             return
@@ -179,4 +187,4 @@ def parse_trace(system: str, body: bytes) -> tuple[list[Span], bool]:
         spans = [span for span, _ in zip(spans_of(answer, where="trace"), range(SPANS_OF_TRACE), strict=False)]
     except Malformed as wrong:
         raise Malformed(system, wrong.message) from None
-    return spans, text(mapping(answer).get("status"), 20).upper() == "PARTIAL"
+    return spans, text(mapping(answer).get("status"), 20).upper() in ("PARTIAL", "1")

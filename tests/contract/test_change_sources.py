@@ -200,6 +200,17 @@ def test_a_published_application_is_read_with_its_ten_syncs(wire):
     assert application.syncs[0].revisions == ("ea8759964626a583667a2bfd08f334ec2070040a",)
 
 
+def test_an_operation_of_several_sources_names_the_first_repository():
+    repositories = [{"repoURL": "https://github.com/acme/a"}, {"repoURL": "https://github.com/acme/b"}]
+    state = {"startedAt": "2026-11-23T14:00:00Z", "phase": "Failed", "message": "no",
+             "syncResult": {"revision": "", "source": {"repoURL": ""}, "sources": repositories,
+                            "revisions": [HEAD, BASE]}}  # fmt: skip
+    body = {"metadata": {"name": "a"}, "status": {"operationState": state}}
+    (application,) = parse_applications("argocd", json.dumps(body).encode())
+    assert application.syncs[0].repositories == ("https://github.com/acme/a",)
+    assert application.syncs[0].revisions == (HEAD, BASE)
+
+
 # --- Kubernetes ---------------------------------------------------------------------------------------------------
 
 

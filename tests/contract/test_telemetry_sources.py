@@ -80,6 +80,51 @@ def test_published_answers_of_tempo_are_read(wire):
     ]  # fmt: skip
 
 
+SPAN = {"traceId": "AAAAAAAAAAAAAAAAAAAAZw==", "spanId": "AAAAAAAABnM=", "name": "SELECT", "kind": "SPAN_KIND_CLIENT",
+        "startTimeUnixNano": "1795442550001500000", "endTimeUnixNano": "1795442554901500000"}  # fmt: skip
+RESOURCE = {"attributes": [{"key": "service.name", "value": {"stringValue": "checkout"}}]}
+SPANS = [{"resource": RESOURCE, "scopeSpans": [{"spans": [SPAN]}]}]
+
+
+@pytest.mark.parametrize(
+    ("answer", "spans", "partial"),
+    [
+        ({"batches": SPANS}, 1, False),
+        ({"trace": {"resourceSpans": SPANS}, "metrics": {"inspectedBytes": "5"}}, 1, False),
+        ({"trace": {"resourceSpans": SPANS}, "status": "PARTIAL", "message": "Trace exceeds maximum size"}, 1, True),
+        ({"trace": {"resourceSpans": SPANS}, "status": 1}, 1, True),
+        ({"trace": {}, "metrics": {}, "status": "COMPLETE"}, 0, False),
+        ({"trace": None, "status": "COMPLETE"}, 0, False),
+    ],
+)
+def test_both_versions_of_tempo_s_answer_to_a_trace_id_are_read(answer, spans, partial):
+    found, cut = parse_trace("tempo", json.dumps(answer).encode())
+    assert (len(found), cut) == (spans, partial)
+    assert all(one.service == "checkout" for one in found)
+
+
+async def test_a_trace_that_is_too_large_for_the_first_version_is_asked_of_the_second_and_called_partial(
+    serve, access, asked
+):
+    served = await serve()
+
+    def answer(one):
+        path = one.target.split("?")[0]
+        if path == "/api/search":
+            return 200, {}, b'{"traces": [{"traceID": "67"}]}'
+        if path.startswith("/api/traces/"):
+            return 422, {}, b"trace exceeds max size (max bytes: 5000000)"
+        assert path == f"/api/v2/traces/{'67'.zfill(32)}"
+        return 200, {}, json.dumps({"trace": {"resourceSpans": SPANS}, "status": "PARTIAL"}).encode()
+
+    served.answer = answer
+    source = Tempo(url=served.url, egress=Egress([served.url]), access=access, deadline_seconds=30)
+    found = await source.fetch(replace(asked, baselines=()))
+    await source.aclose()
+    assert sum(len(batch.records) for batch in found.spans) == 1
+    assert "tempo: traces are partial (some of its answers were errors or late)" in found.notes
+
+
 async def test_a_sample_is_said_and_a_service_without_traces_too(serve, access, asked):
     served = await serve()
     ids = [{"traceID": f"{n:x}"} for n in range(1, 26)]
@@ -193,6 +238,20 @@ async def test_search_hits_become_log_lines_from_nested_and_dotted_fields(access
     body = json.loads(played.sent[0].body)
     assert body["query"]["bool"]["filter"][0]["range"]["@timestamp"]["lt"] == "2026-11-23T14:04:10.000Z"
     assert "*" not in body["_source"]
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        {"body": {"text": "pool is empty"}, "severity_text": "ERROR"},  # OpenTelemetry's own mapping
+        {"body": "pool is empty", "severity": {"number": 17, "text": "ERROR"}},  # Data Prepper's
+        {"message": "pool is empty", "log": {"level": "error"}},  # Elastic's common schema
+    ],
+)
+def test_a_line_is_read_in_each_of_the_usual_schemas(source):
+    hit = {"_source": {"@timestamp": "2026-11-23T14:02:00.123456789Z", **source}}
+    (line,), partial = parse_hits("elasticsearch", json.dumps({"hits": {"hits": [hit]}}).encode(), "checkout")
+    assert (line.body, line.level, partial) == ("pool is empty", "ERROR", False)
 
 
 def test_a_search_is_by_the_fields_of_the_settings_else_by_the_usual_ones(question):
