@@ -248,6 +248,8 @@ class LocalSlack:
         for one in self.workspace["channels"]:
             if channel in (one["id"], f"#{one['name']}"):
                 return str(one["id"])
+        if channel in self.proxy.made.names.values():
+            return channel
         raise LookupError(f"no channel {channel} in this workspace")
 
     def user_id(self, user: str) -> str:

@@ -76,6 +76,8 @@ class MinimalSlack:
             "conversations.list": lambda _: {"channels": [self._channel(one) for one in self._channels.values()]},
             "conversations.info": lambda asked: {"channel": self._channel(self._channels[asked["channel"]])},
             "conversations.members": lambda asked: {"members": self._channels[asked["channel"]]["members"]},
+            "conversations.create": self._create,
+            "users.lookupByEmail": self._by_email,
             "conversations.history": self._history,
             "conversations.replies": self._replies,
             "chat.postMessage": self._post,
@@ -90,6 +92,7 @@ class MinimalSlack:
             return web.json_response({"ok": True, **methods[method](arguments)})
         except KeyError as error:
             missing = "channel_not_found" if error.args[0] not in ("ts", "message") else "message_not_found"
+            missing = "users_not_found" if error.args[0] == "email" else missing
             return web.json_response({"ok": False, "error": missing})
 
     def _auth(self, _: dict[str, Any]) -> dict[str, Any]:
@@ -116,6 +119,18 @@ class MinimalSlack:
         private = bool(one.get("is_private"))
         shown = {"id": one["id"], "name": one["name"], "is_channel": True, "is_private": private, "is_im": False}
         return {**shown, "is_member": True, "is_archived": False, "num_members": len(one["members"])}
+
+    def _create(self, asked: dict[str, Any]) -> dict[str, Any]:
+        made = {"id": f"C0MADE{next(self._numbers)}", "name": asked["name"], "members": [self._app["botUserId"]],
+                "is_private": bool(asked.get("is_private"))}  # fmt: skip
+        self._channels[made["id"]], self._messages[made["id"]] = made, []
+        return {"channel": self._channel(made)}
+
+    def _by_email(self, asked: dict[str, Any]) -> dict[str, Any]:
+        (found,) = [one for one in self._everybody() if one.get("email") == asked["email"]] or [None]
+        if found is None:
+            raise KeyError("email")
+        return {"user": self._user(found)}
 
     def _history(self, asked: dict[str, Any]) -> dict[str, Any]:
         found = [one for one in self._messages[asked["channel"]] if "thread_ts" not in one and "subtype" not in one]

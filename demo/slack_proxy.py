@@ -21,6 +21,7 @@ import aiohttp
 from aiohttp import web
 
 from demo.block_limits import newer_kinds, problems
+from demo.slack_channels import METHODS, MadeChannels
 
 Kind = Literal["rate_limited", "status", "delay", "lost_answer", "refused", "error", "invalid_blocks", "answer"]
 _HOP = {"connection", "keep-alive", "transfer-encoding", "upgrade", "content-length", "content-encoding", "te"}
@@ -66,6 +67,8 @@ class SlackProxy:
         """Web API methods to how often they were called, the failed calls included."""
         self.refusals: list[str] = []
         """What was wrong with blocks that were refused for Block Kit's limits."""
+        self.made = MadeChannels()
+        """Channels that the app made, and who it invited."""
         self.sockets = 0
         """Socket Mode connections that are open."""
         self.url = ""
@@ -114,6 +117,7 @@ class SlackProxy:
         self.rules.clear()
         self.requests.clear()
         self.refusals.clear()
+        self.made.reset()
 
     # --- requests ---
 
@@ -137,14 +141,23 @@ class SlackProxy:
             if rule.kind == "delay":
                 await asyncio.sleep(rule.seconds)
             else:
-                return await self._failed(request, body, rule)
+                return await self._failed(request, body, rule, method, arguments)
         if method in _MESSAGES and (wrong := problems(arguments.get("blocks") or [])):
             self.refusals += wrong
             answer = {"ok": False, "error": "invalid_blocks", "response_metadata": {"messages": wrong}}
             return web.json_response(answer)
-        return await self._forward(request, body)
+        if (refused := self.made.refused(method, arguments)) is not None:
+            return web.json_response(refused)
+        if method in METHODS:
+            done, events = self.made.answer(method, arguments)
+            for event in events:
+                await self.tell(event)
+            return web.json_response(done)
+        return await self._forward(request, body, method, arguments)
 
-    async def _failed(self, request: web.Request, body: bytes, rule: Rule) -> web.StreamResponse:
+    async def _failed(
+        self, request: web.Request, body: bytes, rule: Rule, method: str, arguments: Mapping[str, Any]
+    ) -> web.StreamResponse:
         if rule.kind == "rate_limited":
             headers = {"retry-after": str(max(1, round(rule.seconds)))}
             return web.json_response({"ok": False, "error": "ratelimited"}, status=429, headers=headers)
@@ -155,18 +168,20 @@ class SlackProxy:
         if rule.kind == "answer":
             return web.json_response({"ok": True, **(rule.answer or {})})
         if rule.kind == "lost_answer":
-            await self._forward(request, body)
+            await self._forward(request, body, method, arguments)
         if request.transport is not None:
             request.transport.abort()
         return web.Response()
 
-    async def _forward(self, request: web.Request, body: bytes) -> web.Response:
+    async def _forward(
+        self, request: web.Request, body: bytes, method: str = "", arguments: Mapping[str, Any] | None = None
+    ) -> web.Response:
         headers = {key: value for key, value in request.headers.items() if key.lower() not in _HOP}
         try:
             async with self._session.request(
                 request.method, self._base + request.path_qs, data=body or None, headers=headers, allow_redirects=False
             ) as answer:
-                content = await answer.read()
+                content = self.made.seen(method, arguments or {}, await answer.read())
                 kept = {
                     key: value
                     for key, value in answer.headers.items()

@@ -33,7 +33,7 @@ class People:
         await asyncio.to_thread(self.slack.command, channel, "/sitrep", text, user=user)
 
     async def clicks(self, ts: str, action_id: str, user: str = "priya") -> None:
-        await asyncio.to_thread(self.slack.click, TEAM, ts, action_id, user=user)
+        await asyncio.to_thread(self.slack.click, self.team.name, ts, action_id, user=user)
 
     async def fills_in(self, callback_id: str, values: dict[str, str], user: str = "priya") -> None:
         assert (await self.team.form())["callback_id"] == callback_id
@@ -139,6 +139,22 @@ async def test_several_people_work_on_an_incident(people: People, systems: Syste
     assert actions.WAS_CHANGE not in json.dumps(narrowed)
     await team.until(lambda messages: [m for m in messages if text_of(m) == words.NARROWED], "the thread is not told")
 
+    # Its own channel: made once although the answer is lost, with who is on call and who asked; the card moves there.
+    for one in list(slack.proxy.rules):
+        slack.proxy.rules.remove(one)
+    slack.proxy.fail("lost_answer", "conversations.create", times=1)
+    await people.types("channel", "tomas")
+    await team.private("is made, 2 people were invited", TOMAS)
+    (made,) = slack.proxy.made.names.values()
+    assert sorted(slack.proxy.made.invited[made]) == [PRIYA, TOMAS]
+    assert incident_id in slack.proxy.made.said[made]["topic"]
+    pointer = await team.card_says("Its card is in", made, actions.OWN_VIEW)
+    assert "checkout-api" not in json.dumps(pointer)
+    await people.types("channel")
+    await team.private("Its channel is", PRIYA)
+    team = people.team = Channel(slack, people.bot, made)
+    await team.card_says("checkout-api")
+
     # The end: past tense, and a draft that a person publishes.
     systems.move("resolved")
     resolved = await team.card_says("Resolved", actions.DRAFT)
@@ -152,6 +168,7 @@ async def test_several_people_work_on_an_incident(people: People, systems: Syste
     assert len(cards) == 1
 
     # The next one of its like: the card's thread names this one with what ended it, and so does the command.
+    team = people.team = Channel(slack, people.bot, TEAM)
     await people.types("declare sev2 checkout-api checkout-api: 38 % of requests fail")
     said = f"{incident_id} of ", "fixed by rolled back"
     await team.until(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import time
 from collections.abc import Callable
 from typing import Any
@@ -24,7 +25,7 @@ class Channel:
         return await asyncio.to_thread(self.slack.messages, self.name)
 
     async def cards(self) -> list[dict[str, Any]]:
-        return [m for m in await self.messages() if str(first_block(m)).endswith(":card")]
+        return [m for m in await self.messages() if is_card(m)]
 
     async def until(self, what: Callable[[list[dict[str, Any]]], Any], said: str) -> Any:
         until = time.monotonic() + SECONDS
@@ -38,7 +39,7 @@ class Channel:
     async def card_says(self, *words: str) -> dict[str, Any]:
         def found(messages: list[dict[str, Any]]) -> dict[str, Any] | None:
             for one in messages:
-                if str(first_block(one)).endswith(":card") and all(w in json.dumps(one) for w in words):
+                if is_card(one) and all(w in json.dumps(one) for w in words):
                     return one
             return None
 
@@ -66,6 +67,11 @@ class Channel:
 def first_block(message: dict[str, Any]) -> str:
     blocks = message.get("blocks") or [{}]
     return str(blocks[0].get("block_id", ""))
+
+
+def is_card(message: dict[str, Any]) -> bool:
+    """A card, where it was first posted or where it moved to."""
+    return re.search(r":card(:\d+)?\Z", first_block(message)) is not None
 
 
 def text_of(message: dict[str, Any]) -> str:
