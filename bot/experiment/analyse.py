@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 import numpy as np
 
 from bot.experiment import harm, words
-from bot.experiment.design import Design, blocks_of, lay_out
+from bot.experiment.design import Design, lay_out, unbalanced
 from bot.experiment.interval import Interval, interval_now
 from bot.experiment.open import complete_blocks, decide, log_e_by_look
 from bot.experiment.planned import Planned
@@ -85,6 +85,8 @@ class Analysis:
     foreign_blocks: int
     sentence: str
     oddities: Oddities = field(default_factory=Oddities)
+    units: tuple[Unit, ...] = ()
+    """Those that were known at the last look, in the order of their start."""
 
     def as_json(self) -> dict[str, object]:
         """The answer of the command: the contract's names first, then ours. Figures to six digits."""
@@ -203,7 +205,7 @@ def _look(units: list[Unit], options: Options, *, start: datetime, look: int, od
         found_in_hundred=in_hundred,
         sigma=sigma,
         loss_e=loss_e_value(int(design.treated[lost].sum()), int(lost.sum() - design.treated[lost].sum())),
-        foreign_blocks=sum(1 for block in blocks_of(design, look=look) if not block.balanced),
+        foreign_blocks=unbalanced(design, look=look),
         sentence=words.sentence(
             verdict,
             low=interval.low if interval else 0.0,
@@ -216,6 +218,7 @@ def _look(units: list[Unit], options: Options, *, start: datetime, look: int, od
             treatment=counts.treatment,
         ),
         oddities=oddities,
+        units=tuple(units),
     )
 
 

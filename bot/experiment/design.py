@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import pairwise
 
 import numpy as np
 
@@ -73,19 +74,36 @@ class Block:
     """What stands there can have come from our assignment: at most two of each arm."""
 
 
+def in_blocks(design: Design, *, look: int | None = None) -> tuple[Ints, Ints]:
+    """The units that are known at a look (all of them by default) by stratum, block and slot, and where each block
+    begins among them; the last edge is the end."""
+    known = np.arange(design.size) if look is None else np.flatnonzero(design.seen <= look)
+    order = known[np.lexsort((design.slot[known], design.block[known], design.stratum[known]))]
+    keys = np.stack([design.stratum[order], design.block[order]])
+    inner = np.flatnonzero(np.any(np.diff(keys, axis=1) != 0, axis=0)) + 1
+    edges = np.concatenate([[0], inner, [len(order)]]) if len(order) else np.zeros(1, dtype=np.int64)
+    return order, edges.astype(np.int64)
+
+
+def unbalanced(design: Design, *, look: int) -> int:
+    """How many blocks are not of our assignment's making: more than two units of one arm."""
+    order, edges = in_blocks(design, look=look)
+    if len(edges) < 2:
+        return 0
+    treated = np.add.reduceat(design.treated[order], edges[:-1])
+    most = np.maximum(treated, np.diff(edges) - treated)
+    return int((most > BLOCK // 2).sum())
+
+
 def blocks_of(design: Design, *, look: int | None = None) -> Iterator[Block]:
     """The blocks of the units that are known at a look (all of them by default), by stratum and number.
 
     A block that our assignment cannot have made (somebody else's, or a row is lost) is permuted within itself, which
     holds whatever made it, as long as the order of its units did not depend on the outcome.
     """
-    known = np.arange(design.size) if look is None else np.flatnonzero(design.seen <= look)
-    order = known[np.lexsort((design.slot[known], design.block[known], design.stratum[known]))]
-    if not len(order):
-        return
-    keys = np.stack([design.stratum[order], design.block[order]])
-    edges = np.flatnonzero(np.any(np.diff(keys, axis=1) != 0, axis=0)) + 1
-    for units in np.split(order, edges):
+    order, edges = in_blocks(design, look=look)
+    for first, after in pairwise(edges.tolist()):
+        units = order[first:after]
         treated = int(design.treated[units].sum())
         fits = treated <= BLOCK // 2 and len(units) - treated <= BLOCK // 2
         ways = BALANCED[:, design.slot[units]] if fits else arrangements(len(units), treated)

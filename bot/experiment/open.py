@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bot.experiment.design import Design, blocks_of
+from bot.experiment.design import Design, in_blocks
 from bot.experiment.scores import Floats, Ints
 from bot.experiment.units import BLOCK
 
@@ -37,8 +37,9 @@ class Complete:
 
 def complete_blocks(design: Design) -> Complete:
     """Blocks whose four units are known; each enters when the last of them is mature."""
-    whole = [block.units for block in blocks_of(design) if len(block.units) == BLOCK]
-    units = np.array(whole, dtype=np.int64).reshape(-1, BLOCK)
+    order, edges = in_blocks(design)
+    firsts = edges[:-1][np.diff(edges) == BLOCK]
+    units = order[firsts[:, None] + np.arange(BLOCK)]
     read = design.read[units].max(axis=1, initial=0)
     order = np.lexsort((units.max(axis=1, initial=0), read))
     return Complete(units=units[order], treated=design.treated[units[order]], read=read[order])

@@ -84,8 +84,8 @@ def why_left_out(incident: StoreRow, hypothesis: Hypothesis, special: Special) -
     Merging changes cards, never units: a merged incident counts. A test is one that a person marked, or whose title
     begins as the file says; a duplicate is one that a person marked.
     """
-    title = str(incident["title"]).casefold().lstrip()
-    titled = any(title.startswith(begin.casefold()) for begin in hypothesis.incidents.test_titles if begin)
+    begins = tuple(begin.casefold() for begin in hypothesis.incidents.test_titles if begin)
+    titled = str(incident["title"]).casefold().lstrip().startswith(begins)
     name = incident["id"]
     return left_out(
         hypothesis,
@@ -99,8 +99,9 @@ async def resolved_by_itself(store: Store, workspace_id: str, since: datetime) -
     """Incidents whose last resolution was said by an integration and by no person."""
     rows = await store.query(
         "SELECT incident_id, said_by FROM incident_times WHERE workspace_id = :w AND kind = 'resolved' AND at >= :since"
-        " ORDER BY incident_id, at",
-        {"w": workspace_id, "since": to_text(since)},
+        " AND incident_id IN (SELECT incident_id FROM incident_times WHERE workspace_id = :w AND kind = 'resolved'"
+        " AND at >= :since AND said_by = :itself) ORDER BY incident_id, at",
+        {"w": workspace_id, "since": to_text(since), "itself": BY_ITSELF},
     )
     last = {row["incident_id"]: row["said_by"] or "" for row in rows}
     return frozenset(incident for incident, said_by in last.items() if said_by == BY_ITSELF)

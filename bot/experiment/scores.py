@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -60,14 +61,18 @@ def score(
         told = [one.learn(value, kind) for value, kind in zip(values[:, 0].tolist(), strata.tolist(), strict=True)]
         scales = np.array([scale for scale, _ in told] + [one.scale()])
         return Scored(z=np.array([z for _, z in told]).reshape(count, 1), scale=scales[:, None])
-    state = _State(kinds, columns)
+    there = ~np.isnan(values)
+    filled = np.count_nonzero(there, axis=1)
+    same = strata.ndim == 1 and bool(np.isin(filled, (0, columns)).all())
+    state = _State(kinds, columns, same=same)
     state.start(one)
     z = np.zeros_like(values)
     scale = np.empty((count + 1, columns))
     every = np.arange(columns)
+    whole: list[bool] = (filled == columns).tolist()
     for i in range(count):
         where: tuple[Ints, Ints] | int = int(strata[i]) if strata.ndim == 1 else (strata[i], every)
-        scale[i], z[i] = state.learn(values[i], where)
+        scale[i], z[i] = state.learn(values[i], where, whole=whole[i])
     scale[count] = state.scale()
     return Scored(z=z, scale=scale)
 
@@ -75,28 +80,35 @@ def score(
 class _State:
     """Sums over what came before: common and by stratum, one column a world."""
 
-    def __init__(self, kinds: int, columns: int) -> None:
-        self._n = np.zeros(columns)
+    def __init__(self, kinds: int, columns: int, *, same: bool) -> None:
+        """same: each unit has a value in every column or in none, so that one count holds for all of them."""
+        self._n: Any = 0.0 if same else np.zeros(columns)
         self._total = np.zeros(columns)
         self._squares = np.zeros(columns)
-        self._stratum_n = np.zeros((kinds, columns))
+        self._stratum_n: Any = [0.0] * kinds if same else np.zeros((kinds, columns))
         self._stratum_total = np.zeros((kinds, columns))
+        self._same = same
 
     def start(self, sums: _One) -> None:
         """Begin with what a baseline taught, the same in every column."""
         self._n += sums.n
         self._total += sums.total
         self._squares += sums.squares
-        self._stratum_n += np.array(sums.stratum_n)[:, None]
+        if self._same:
+            self._stratum_n = list(sums.stratum_n)
+        else:
+            self._stratum_n += np.array(sums.stratum_n)[:, None]
         self._stratum_total += np.array(sums.stratum_total)[:, None]
 
     def scale(self) -> Floats:
         found: Floats = np.sqrt((PRIOR_WEIGHT * PRIOR_VARIANCE + self._squares) / (PRIOR_WEIGHT + self._n))
         return found
 
-    def learn(self, value: Floats, stratum: tuple[Ints, Ints] | int) -> tuple[Floats, Floats]:
-        """The scale before this unit and its score; then learn the clipped value."""
+    def learn(self, value: Floats, stratum: tuple[Ints, Ints] | int, *, whole: bool) -> tuple[Floats, Floats]:
+        """The scale before this unit and its score; then learn the clipped value. whole: no column lacks a value."""
         scale = self.scale()
+        if self._same and not whole:
+            return scale, np.zeros_like(value)
         common = (PRIOR_WEIGHT * PRIOR_CENTRE + self._total) / (PRIOR_WEIGHT + self._n)
         if isinstance(stratum, int) and stratum < 0:
             centre = common
@@ -104,10 +116,13 @@ class _State:
             centre = (self._stratum_total[stratum] + STRATUM_WEIGHT * common) / (
                 self._stratum_n[stratum] + STRATUM_WEIGHT
             )
-        there = ~np.isnan(value)
-        z = np.where(there, np.minimum(np.maximum((value - centre) / scale, -CLIP), CLIP), 0.0)
+        z = np.minimum(np.maximum((value - centre) / scale, -CLIP), CLIP)
+        there: Floats | float = 1.0
+        if not whole:
+            there = (~np.isnan(value)).astype(np.float64)
+            z = np.where(there > 0, z, 0.0)
         moved = z * scale
-        learnt = np.where(there, centre + moved, 0.0)
+        learnt = centre + moved if whole else np.where(there > 0, centre + moved, 0.0)
         self._n += there
         self._total += learnt
         self._squares += moved * moved

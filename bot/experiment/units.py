@@ -211,10 +211,11 @@ def form_units(
     Arm, stratum and service are those of the unit's first incident; a unit that began before `start` is no part.
     ordinals: by unit, its number in its stratum as it was recorded at assignment; without it the order of starts.
     """
-    together: dict[tuple[bool, str], list[Row]] = {}
-    for row in rows:
-        together.setdefault((bool(row.storm_id), row.unit_id), []).append(row)
-    members = [sorted(group, key=lambda r: (r.triggered_at, r.incident_id)) for group in together.values()]
+    together = _by_unit(rows)
+    members = list(together.values())
+    for group in members:
+        if len(group) > 1:
+            group.sort(key=lambda r: (r.triggered_at, r.incident_id))
     members.sort(key=lambda group: (group[0].triggered_at, group[0].unit_id, group[0].incident_id))
     units: list[Unit] = []
     taken: dict[str, int] = {}
@@ -245,6 +246,14 @@ def form_units(
             )
         )
     return units
+
+
+def _by_unit(rows: Iterable[Row]) -> dict[tuple[bool, str], list[Row]]:
+    together: dict[tuple[bool, str], list[Row]] = {}
+    for row in rows:
+        storm = row.storm_id
+        together.setdefault((bool(storm), storm or row.incident_id), []).append(row)
+    return together
 
 
 def unit_value(group: Sequence[Row], *, tau: timedelta) -> tuple[float, float, int, bool]:
@@ -322,19 +331,16 @@ def find_oddities(found: Rows, *, known_at: datetime, tau: timedelta, start: dat
     """Count what was odd in the rows that were triggered by `known_at`."""
     rows = [row for row in found.rows if row.triggered_at <= known_at]
     known = {row.incident_id for row in rows}
-    together: dict[tuple[bool, str], list[Row]] = {}
-    for row in rows:
-        together.setdefault((bool(row.storm_id), row.unit_id), []).append(row)
-    begun = {key: min(row.triggered_at for row in group) for key, group in together.items()}
+    together = _by_unit(rows)
+    several = [(min(row.triggered_at for row in group), group) for group in together.values() if len(group) > 1]
     return Oddities(
         repeated=sum(1 for incident in found.repeated if incident in known),
         corrected=sum(1 for incident in found.corrected if incident in known),
         clock_skew=sum(map(is_skewed, rows)),
         resolved_before_triggered=sum(map(is_backwards, rows)),
-        two_arms_units=sum(1 for group in together.values() if len({row.arm for row in group}) > 1),
-        two_strata_units=sum(1 for group in together.values() if len({row.stratum for row in group}) > 1),
-        before_start=sum(len(group) for key, group in together.items() if begun[key] < start),
-        joined_after_reading=sum(
-            1 for key, group in together.items() for row in group if row.triggered_at > begun[key] + tau
-        ),
+        two_arms_units=sum(1 for _, group in several if len({row.arm for row in group}) > 1),
+        two_strata_units=sum(1 for _, group in several if len({row.stratum for row in group}) > 1),
+        before_start=sum(len(group) for begun, group in several if begun < start)
+        + sum(1 for group in together.values() if len(group) == 1 and group[0].triggered_at < start),
+        joined_after_reading=sum(row.triggered_at > begun + tau for begun, group in several for row in group),
     )

@@ -18,7 +18,7 @@ from bot.report.definitions import DEFINITIONS
 from bot.report.judged import judge
 from bot.report.model import ArmFigures, CostPart, ExperimentPart, UseCost, WeeklyReport
 from bot.report.rows import IncidentRow, LabelRow, Material, Running, SuspectRow, TriageRow
-from bot.report.weeks import Week, week_of
+from bot.report.weeks import Week
 
 TAU = timedelta(hours=72)
 LOOK_WITHIN = timedelta(days=1)
@@ -49,11 +49,12 @@ def build(material: Material, week: Week, zone: ZoneInfo, *, now: datetime) -> W
     points = figures.weekly_medians(
         known,
         week=week,
-        week_of=lambda at: week_of(at, zone),
+        zone=zone,
         until=ends,
         tau=tau,
         name_of=lambda row: names.get(row.arm),
     )
+    said = quality.latest(material, ends)
     deployed = [row for row in of_week if row.from_deployment]
     return WeeklyReport(
         week=week.name,
@@ -69,12 +70,12 @@ def build(material: Material, week: Week, zone: ZoneInfo, *, now: datetime) -> W
         mttr_note=MTTR_NOTE,
         deployments=figures.arm_figures("caused by a deployment", deployed, until=ends, tau=tau) if deployed else None,
         cost=_cost(material, known, judged.mature if judged else (), begins, ends),
-        quality=quality.quality(material, ends),
+        quality=quality.quality(said, material, ends),
         services=figures.most(row.service for row in of_week),
-        causes=quality.top_causes(of_week, material, ends),
-        changes=quality.top_changes(of_week, material, ends),
+        causes=quality.top_causes(of_week, said),
+        changes=quality.top_changes(of_week, said),
         withheld=quality.withheld([t for t in material.triages if begins <= t.started_at < ends]),
-        wrong_suggestions=quality.wrong_suggestions(of_week, material, ends),
+        wrong_suggestions=quality.wrong_suggestions(of_week, said),
         odd=tuple(_odd(of_week, week, zone, material, experiment)) + (judged.odd if judged else ()),
         definitions=DEFINITIONS,
     )

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import numpy as np
 
-from bot.experiment.scores import Floats
+from bot.experiment.scores import Floats, Ints
 from bot.experiment.survival import Curve, kaplan_meier, median, restricted_mean
 from bot.experiment.units import Unit
 from bot.report.model import ArmFigures, Counted, CurvePart, Exposure, ServiceEffect, WeekPoint
@@ -26,26 +28,30 @@ _TICKS_MINUTES = (0.0, 30.0, 60.0, 120.0, 240.0, 480.0, 1440.0, 4320.0)
 
 def known_at(row: IncidentRow, at: datetime) -> IncidentRow:
     """The incident as it was known at an instant: what happened later has not happened."""
-
-    if not any(
-        moment is not None and moment > at for moment in (row.acknowledged_at, row.mitigated_at, row.resolved_at)
+    acknowledged, mitigated, resolved = row.acknowledged_at, row.mitigated_at, row.resolved_at
+    if (
+        (acknowledged is None or acknowledged <= at)
+        and (mitigated is None or mitigated <= at)
+        and (resolved is None or resolved <= at)
     ):
         return row
-
-    def before(moment: datetime | None) -> datetime | None:
-        return moment if moment is not None and moment <= at else None
-
     return replace(
         row,
-        acknowledged_at=before(row.acknowledged_at),
-        mitigated_at=before(row.mitigated_at),
-        resolved_at=before(row.resolved_at),
+        acknowledged_at=acknowledged if acknowledged and acknowledged <= at else None,
+        mitigated_at=mitigated if mitigated and mitigated <= at else None,
+        resolved_at=resolved if resolved and resolved <= at else None,
     )
 
 
 def is_backwards(row: IncidentRow) -> bool:
     """Resolved or acknowledged before it was triggered: no duration can be read from it."""
-    return any(at is not None and at < row.triggered_at for at in (row.acknowledged_at, row.resolved_at))
+    began, acknowledged, resolved = row.triggered_at, row.acknowledged_at, row.resolved_at
+    return (acknowledged is not None and acknowledged < began) or (resolved is not None and resolved < began)
+
+
+def usable(rows: Iterable[IncidentRow]) -> list[IncidentRow]:
+    """Those that durations are read from."""
+    return [row for row in rows if not row.left_out and not is_backwards(row)]
 
 
 def minutes(since: datetime, until: datetime) -> float:
@@ -54,29 +60,39 @@ def minutes(since: datetime, until: datetime) -> float:
 
 def curve_of(rows: Sequence[IncidentRow], *, until: datetime, tau: timedelta) -> Curve:
     """Time to resolve, in minutes, capped at τ; open incidents count for as long as they have been open."""
+    return kaplan_meier(*durations(rows, until=until, tau=tau))
+
+
+def durations(rows: Sequence[IncidentRow], *, until: datetime, tau: timedelta) -> tuple[Floats, Ints]:
+    """Minutes, capped at τ, and which of them ended within it."""
     cap = tau.total_seconds() / 60
-    spans = [(minutes(r.triggered_at, r.resolved_at or until), r.resolved_at is not None) for r in rows]
-    times = np.array([min(max(span, 0.0), cap) for span, _ in spans], dtype=np.float64)
-    ended = np.array([int(resolved and span <= cap) for span, resolved in spans], dtype=np.int64)
-    return kaplan_meier(times, ended)
+    spans = np.array([minutes(row.triggered_at, row.resolved_at or until) for row in rows], dtype=np.float64)
+    resolved = np.array([row.resolved_at is not None for row in rows], dtype=bool)
+    return np.clip(spans, 0.0, cap), (resolved & (spans <= cap)).astype(np.int64)
 
 
 def arm_figures(
-    name: str, rows: Sequence[IncidentRow], *, until: datetime, tau: timedelta, units: Sequence[Unit] = ()
+    name: str,
+    rows: Sequence[IncidentRow],
+    *,
+    until: datetime,
+    tau: timedelta,
+    units: Sequence[Unit] = (),
+    curve: Curve | None = None,
 ) -> ArmFigures:
-    """Figures of one group. units: its mature units, for the geometric mean."""
-    usable = [row for row in rows if not row.left_out and not is_backwards(row)]
-    acknowledged = [minutes(r.triggered_at, r.acknowledged_at) for r in usable if r.acknowledged_at is not None]
-    resolved = [minutes(r.triggered_at, r.resolved_at) for r in usable if r.resolved_at is not None]
+    """Figures of one group. units: its mature units, for the geometric mean. curve: its own, where it is known."""
+    read = usable(rows)
+    acknowledged = [minutes(r.triggered_at, r.acknowledged_at) for r in read if r.acknowledged_at is not None]
+    resolved = [minutes(r.triggered_at, r.resolved_at) for r in read if r.resolved_at is not None]
     mean = error = None
-    if usable:
-        mean, error = restricted_mean(curve_of(usable, until=until, tau=tau), tau.total_seconds() / 60)
+    if read:
+        mean, error = restricted_mean(curve or curve_of(read, until=until, tau=tau), tau.total_seconds() / 60)
     values = [unit.value for unit in units if not unit.excluded]
     return ArmFigures(
         arm=name,
         incidents=len(rows),
         units=len({row.unit_id for row in rows}),
-        still_open=sum(row.resolved_at is None for row in usable),
+        still_open=len(read) - len(resolved),
         acknowledged=len(acknowledged),
         mtta_mean=_of(np.mean, acknowledged),
         mtta_median=_of(np.median, acknowledged),
@@ -98,37 +114,40 @@ def weekly_medians(
     rows: Iterable[IncidentRow],
     *,
     week: Week,
-    week_of: Callable[[datetime], Week],
+    zone: ZoneInfo,
     until: datetime,
     tau: timedelta,
     name_of: Callable[[IncidentRow], str | None],
 ) -> tuple[WeekPoint, ...]:
     """Kaplan-Meier median minutes by week of start and by arm, the last weeks up to `week`.
 
-    name_of: the arm as readers know it, None for an incident that is in none.
+    name_of: the arm as readers know it, None for an incident that is in none. zone: whose weeks they are.
     """
     shown = [week.before(back) for back in range(WEEKS_SHOWN - 1, -1, -1)]
-    groups: dict[tuple[Week, str], list[IncidentRow]] = {}
-    for row in rows:
+    begins = [one.begins_at(zone) for one in shown]
+    groups: dict[tuple[int, str], list[IncidentRow]] = {}
+    names: set[str] = set()
+    first = len(shown) - 1
+    for row in usable(rows):
         name = name_of(row)
-        if name is not None and not row.left_out and not is_backwards(row):
-            groups.setdefault((week_of(row.triggered_at), name), []).append(row)
-    first = min((w for w, _ in groups), default=week)
-    names = sorted({name for _, name in groups})
+        if name is not None:
+            place = bisect_right(begins, row.triggered_at) - 1
+            names.add(name)
+            first = min(first, place)
+            groups.setdefault((place, name), []).append(row)
     points = []
-    for one in shown:
-        if one < first:
+    for place, one in enumerate(shown):
+        if place < first:
             continue
-        for name in names:
-            group = groups.get((one, name), [])
+        for name in sorted(names):
+            group = groups.get((place, name), [])
             half = median(curve_of(group, until=until, tau=tau)).median if group else None
             points.append(WeekPoint(week=one.name, arm=name, median=half, n=len(group)))
     return tuple(points)
 
 
-def curve_part(name: str, rows: Sequence[IncidentRow], *, until: datetime, tau: timedelta) -> CurvePart:
+def curve_part(name: str, curve: Curve, *, tau: timedelta) -> CurvePart:
     """One arm's curve with the numbers at risk under it."""
-    curve = curve_of(rows, until=until, tau=tau)
     steps = curve.events > 0
     ticks = tuple(tick for tick in _TICKS_MINUTES if tick <= tau.total_seconds() / 60)
     return CurvePart(

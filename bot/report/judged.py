@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import numpy as np
@@ -16,7 +16,7 @@ from bot.experiment.hypothesis import level
 from bot.experiment.planned import spent
 from bot.experiment.ratio import Assigned, loss_e_value, not_derivable
 from bot.experiment.survival import log_rank
-from bot.experiment.units import ARMS, WEEK, Row, Rows, Unit, form_units, look_at_or_before
+from bot.experiment.units import ARMS, WEEK, Row, Rows, Unit, look_at_or_before
 from bot.report import figures
 from bot.report.model import ExperimentPart
 from bot.report.rows import IncidentRow, Material, Running
@@ -25,22 +25,23 @@ BEFORE = "13 weeks before"
 _CORRECTIONS = 20
 
 
-def analysis_rows(running: Running, incidents: Sequence[IncidentRow]) -> list[Row]:
-    """The rows of the analysis; the end is what the hypothesis calls the primary metric."""
+def analysis_rows(running: Running, incidents: Sequence[IncidentRow], *, before: bool = False) -> list[Row]:
+    """The rows of the analysis; the end is what the hypothesis calls the primary metric. before: of the baseline,
+    which has no arms."""
     mitigated = running.hypothesis.primary_metric == "time_to_mitigate"
     return [
         Row(
             incident_id=row.incident_id,
             stratum=row.stratum,
             service=row.service,
-            arm=row.arm,
+            arm="" if before else row.arm,
             triggered_at=row.first_signal_at or row.triggered_at,
             resolved_at=(row.mitigated_at or row.resolved_at) if mitigated else row.resolved_at,
             storm_id=row.unit_id,
             left_out=row.left_out,
         )
         for row in incidents
-        if row.arm in ARMS
+        if before or row.arm in ARMS
     ]
 
 
@@ -70,19 +71,18 @@ def judge(running: Running, material: Material, *, as_of: datetime) -> Judged:
         horizon_weeks=hypothesis.horizon_weeks,
         tau=hypothesis.tau,
         start=running.started_at,
-        baseline=tuple(analysis_rows(running, [replace(row, arm=ARMS[0]) for row in material.baseline])),
+        baseline=tuple(analysis_rows(running, material.baseline, before=True)),
         ordinals=running.ordinals,
         looked_before=running.looked_before,
     )
     analysis = analyse(Rows(tuple(rows)), options)
     verdict, sentence = _stays(analysis, running)
-    units = form_units(rows, tau=hypothesis.tau, start=running.started_at, ordinals=running.ordinals)
+    units = analysis.units
     mature = [unit for unit in units if unit.matures_at <= ends]
     by_arm = {arm: [row for row in members if row.arm == arm] for arm in reversed(ARMS)}
-    usable = {
-        arm: [row for row in group if not row.left_out and not figures.is_backwards(row)]
-        for arm, group in by_arm.items()
-    }
+    usable = {arm: figures.usable(group) for arm, group in by_arm.items()}
+    curves = {arm: figures.curve_of(group, until=ends, tau=hypothesis.tau) for arm, group in usable.items()}
+    plain_p, stratified_p = _log_rank_p(usable, ends, hypothesis.tau)
     counts = analysis.counts
     part = ExperimentPart(
         name=hypothesis.name,
@@ -115,11 +115,10 @@ def judge(running: Running, material: Material, *, as_of: datetime) -> Judged:
         not_derivable=len(_not_derivable(running, units)),
         lost_e=_lost_e(running, units, members),
         harm=analysis.harm,
-        log_rank_p=_log_rank_p(usable, ends, hypothesis.tau, stratified=False),
-        stratified_log_rank_p=_log_rank_p(usable, ends, hypothesis.tau, stratified=True),
+        log_rank_p=plain_p,
+        stratified_log_rank_p=stratified_p,
         curves=tuple(
-            figures.curve_part(hypothesis.arm_shown(arm), group, until=ends, tau=hypothesis.tau)
-            for arm, group in usable.items()
+            figures.curve_part(hypothesis.arm_shown(arm), curve, tau=hypothesis.tau) for arm, curve in curves.items()
         ),
         arms=tuple(
             figures.arm_figures(
@@ -128,6 +127,7 @@ def judge(running: Running, material: Material, *, as_of: datetime) -> Judged:
                 until=ends,
                 tau=hypothesis.tau,
                 units=[unit for unit in mature if unit.arm == arm],
+                curve=curves[arm],
             )
             for arm, group in by_arm.items()
         ),
@@ -188,18 +188,14 @@ def _lost_e(running: Running, units: Sequence[Unit], members: Sequence[IncidentR
 
 
 def _log_rank_p(
-    arms: dict[str, list[IncidentRow]], until: datetime, tau: timedelta, *, stratified: bool
-) -> float | None:
+    arms: dict[str, list[IncidentRow]], until: datetime, tau: timedelta
+) -> tuple[float | None, float | None]:
+    """Of all incidents together, and stratified."""
     rows = [row for group in arms.values() for row in group]
-    cap = tau.total_seconds() / 60
-    spans = [figures.minutes(row.triggered_at, row.resolved_at or until) for row in rows]
-    times = np.array([min(max(span, 0.0), cap) for span in spans], dtype=np.float64)
-    ended = np.array(
-        [int(row.resolved_at is not None and s <= cap) for row, s in zip(rows, spans, strict=True)], dtype=np.int64
-    )
-    ours = np.array([int(row.arm == "treatment") for row in rows], dtype=np.int64)
-    found = log_rank(times, ended, ours, [row.stratum for row in rows] if stratified else ())
-    return None if found is None else found.p
+    times, ended = figures.durations(rows, until=until, tau=tau)
+    ours = np.array([row.arm == "treatment" for row in rows], dtype=np.int64)
+    together, within = log_rank(times, ended, ours), log_rank(times, ended, ours, [row.stratum for row in rows])
+    return together.p if together else None, within.p if within else None
 
 
 def _corrections(

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from sys import intern
 from typing import Any
 
 from bot.experiment.hypothesis import Hypothesis
@@ -14,7 +15,7 @@ from bot.experiment.pauses import read_pauses
 from bot.experiment.recorded import BASELINE, Special, read_special, why_left_out
 from bot.experiment.rollout import stratum_of
 from bot.experiment.schedule import starts_at
-from bot.experiment.times import APART, DEFAULT_ORDER, Said, chosen_for, read_told_twice
+from bot.experiment.times import APART, CLOCKS_DIFFER, DEFAULT_ORDER, Said, chosen_for, read_told_twice
 from bot.flows.asked import OVERRIDE
 from bot.incidents.signals import REPEATS
 from bot.report.rows import Given, IncidentRow, LabelRow, Material, Running, SpendRow, SuspectRow, TriageRow, VoteRow
@@ -27,11 +28,7 @@ _INCIDENT = (
     "id, unit_id, title, service, severity, first_severity, merged_into, reopened, triggered_at, first_signal_at,"
     " acknowledged_at, mitigated_at, resolved_at"
 )
-_EXPOSURE = "incident_id, before_acknowledged, before_resolved"
-_TRIAGE = (
-    "id, incident_id, started_at, arm, reason, outcome, outcome_reason, cost_usd, timings, hidden, suspects, prompt,"
-    " model"
-)
+_TRIAGE = "id, incident_id, started_at, arm, reason, outcome, outcome_reason, cost_usd, hidden, suspects, prompt, model"
 
 
 async def read_material(
@@ -52,27 +49,19 @@ async def read_material(
     since = until - BACK
     if hypothesis is not None:
         since = min(since, starts_at(hypothesis) - BASELINE)
-    key = {"w": workspace_id, "since": to_text(since), "until": to_text(until)}
-    within = "workspace_id = :w AND triggered_at >= :since AND triggered_at < :until"
-    incidents = await store.query(f"SELECT {_INCIDENT} FROM incidents WHERE {within} ORDER BY triggered_at, id", key)  # noqa: S608
-    of_these = f"workspace_id = :w AND incident_id IN (SELECT id FROM incidents WHERE {within})"  # noqa: S608
-    exposures = await store.query(f"SELECT {_EXPOSURE} FROM exposures WHERE {of_these} AND kind = 'card'", key)  # noqa: S608
-    triages = await store.query(f"SELECT {_TRIAGE} FROM triages WHERE {of_these} ORDER BY started_at", key)  # noqa: S608
-    votes = await store.query(f"SELECT * FROM votes WHERE {of_these} ORDER BY at", key)  # noqa: S608
-    labels = await store.query(
-        f"SELECT * FROM labels WHERE {of_these} AND ruled_out IS NULL AND undone_at IS NULL ORDER BY at",  # noqa: S608
-        key,
-    )
     started = await experiments.started(hypothesis.name) if experiments and hypothesis else None
     given = _given((started or {}).get("given"))
     part = await _part(store, workspace_id, hypothesis, since, given)
-    reading = _Reading(
-        part,
-        {row["incident_id"]: row for row in exposures},
-        frozenset(row["incident_id"] for row in labels if row["cause"] == "change"),
-        frozenset(row["incident_id"] for row in triages if row["reason"] == OVERRIDE),
+    beside = await _beside(store, workspace_id, since)
+    reading = _Reading(part, beside)
+    incidents = await store.query(
+        f"SELECT {_INCIDENT} FROM incidents WHERE workspace_id = :w AND triggered_at >= :since"  # noqa: S608
+        " AND triggered_at < :until ORDER BY triggered_at, id",
+        {"w": workspace_id, "since": to_text(since), "until": to_text(until)},
     )
     rows = [reading.incident(row) for row in incidents]
+    del incidents  # of a large store these are hundreds of megabytes
+    ours = {row.incident_id for row in rows}
     shown_since, baseline = until - BACK, []
     if hypothesis is not None:
         start = starts_at(hypothesis)
@@ -83,17 +72,57 @@ async def read_material(
         running = await _running(store, workspace_id, experiments, hypothesis, part, until, given)
     return Material(
         incidents=tuple(row for row in rows if row.triggered_at >= shown_since),
-        triages=tuple(map(_triage, triages)),
-        votes=tuple(
-            VoteRow(incident_id=r["incident_id"], at=to_time(r["at"]), helpful=r["vote"] == "helpful") for r in votes
-        ),
-        labels=tuple(map(_label, labels)),
+        triages=tuple(one for one in beside.triages if one.incident_id in ours),
+        votes=tuple(one for one in beside.votes if one.incident_id in ours),
+        labels=tuple(one for one in beside.labels if one.incident_id in ours),
         spend=await _spend(store, workspace_id, week) if week else (),
         odd=await _repeats(store, workspace_id, week) if week else (),
         running=running,
         baseline=tuple(baseline),
         hidden_services=hidden_services,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Beside:
+    """What was read beside the incidents, in the order of its times; also of incidents that are no part of it."""
+
+    triages: Sequence[TriageRow]
+    votes: Sequence[VoteRow]
+    labels: Sequence[LabelRow]
+    exposures: Mapping[str, tuple[bool | None, bool | None]]
+    """By incident whose card went out: whether that was before the acknowledge, before the end."""
+    deployed: frozenset[str]
+    overridden: frozenset[str]
+
+
+async def _beside(store: Store, workspace_id: str, since: datetime) -> _Beside:
+    """One pass over each table: a join with the incidents costs five times as much. Of each table the rows as they
+    came are let go before the next is read."""
+    key = {"w": workspace_id, "since": to_text(since - CLOCKS_DIFFER)}
+    found = await store.query(f"SELECT {_TRIAGE} FROM triages WHERE workspace_id = :w AND started_at >= :since", key)  # noqa: S608
+    overridden = frozenset(row["incident_id"] for row in found if row["reason"] == OVERRIDE)
+    triages = sorted((_triage(row) for row in found), key=lambda one: (one.started_at, one.triage_id))
+    found = await store.query(
+        "SELECT incident_id, at, vote FROM votes WHERE workspace_id = :w AND at >= :since ORDER BY at", key
+    )
+    votes = [VoteRow(incident_id=r["incident_id"], at=to_time(r["at"]), helpful=r["vote"] == "helpful") for r in found]
+    found = await store.query(
+        "SELECT incident_id, at, cause, service, change_id FROM labels WHERE workspace_id = :w AND at >= :since"
+        " AND ruled_out IS NULL AND undone_at IS NULL ORDER BY at",
+        key,
+    )
+    labels = [_label(row) for row in found]
+    found = await store.query(
+        "SELECT incident_id, before_acknowledged, before_resolved FROM exposures WHERE workspace_id = :w"
+        " AND at >= :since AND kind = 'card'",
+        key,
+    )
+    exposures = {
+        row["incident_id"]: (_flag(row["before_acknowledged"]), _flag(row["before_resolved"])) for row in found
+    }
+    deployed = frozenset(label.incident_id for label in labels if label.cause == "change")
+    return _Beside(triages, votes, labels, exposures, deployed, overridden)
 
 
 async def _said_later(store: Store, workspace_id: str, given: Given) -> dict[str, str]:
@@ -143,6 +172,8 @@ class _Part:
     special: Special = field(default_factory=Special)
     told_twice: Mapping[str, Sequence[Said]] = field(default_factory=dict)
     corrected: Mapping[str, str] = field(default_factory=dict)
+    start: datetime | None = None
+    """When the hypothesis' experiment began."""
 
 
 async def _part(
@@ -154,7 +185,8 @@ async def _part(
         return _Part(special=special, told_twice=told_twice)
     corrected = await _said_later(store, workspace_id, given) if given else {}
     found = await read_assignments(store, workspace_id, hypothesis.name)
-    return _Part(hypothesis, {one.unit_id: one for one in found}, special, told_twice, corrected)
+    start = starts_at(hypothesis)
+    return _Part(hypothesis, {one.unit_id: one for one in found}, special, told_twice, corrected, start)
 
 
 async def _running(
@@ -188,32 +220,31 @@ def _given(told: Any) -> Given | None:
 
 @dataclass(frozen=True, slots=True)
 class _Reading:
-    """What was read beside the incidents, by incident."""
+    """Makes one incident's row of what several tables say of it."""
 
     part: _Part
-    exposures: Mapping[str, Row]
-    deployed: frozenset[str]
-    overridden: frozenset[str]
+    beside: _Beside
 
     def incident(self, row: Row) -> IncidentRow:
-        hypothesis, exposure = self.part.hypothesis, self.exposures.get(row["id"])
-        unit_id = row["unit_id"] or row["id"]
-        found = self.part.assigned.get(unit_id)
+        part, beside, name = self.part, self.beside, row["id"]
+        hypothesis, exposure = part.hypothesis, beside.exposures.get(name)
+        unit_id = row["unit_id"] or name
+        first, triggered = to_time(row["first_signal_at"]), to_time(row["triggered_at"])
+        found = part.assigned.get(unit_id)
         left_out, stratum = "merged into another incident" if row["merged_into"] else "", ""
-        left_out = "test incident" if row["id"] in self.part.special.tests else left_out
-        if hypothesis is not None:
-            stratum = stratum_of(hypothesis, severity=row["first_severity"], service=row["service"])
+        left_out = "test incident" if name in part.special.tests else left_out
         if found is not None:
             stratum = found.stratum
-        if hypothesis is not None and (found is not None or to_time(row["triggered_at"]) < starts_at(hypothesis)):
-            left_out = why_left_out(row, hypothesis, self.part.special)
+        elif hypothesis is not None:
+            stratum = stratum_of(hypothesis, severity=row["first_severity"], service=row["service"])
+        if hypothesis is not None and (found is not None or (part.start is not None and triggered < part.start)):
+            left_out = why_left_out(row, hypothesis, part.special)
         order = hypothesis.times_from if hypothesis is not None else DEFAULT_ORDER
-        chosen = chosen_for(row, self.part.told_twice, order)
-        first, triggered = to_time(row["first_signal_at"]), to_time(row["triggered_at"])
+        chosen = chosen_for(row, part.told_twice, order)
         return IncidentRow(
-            incident_id=row["id"],
+            incident_id=name,
             unit_id=unit_id,
-            service=row["service"] or NOT_MAPPED,
+            service=intern(row["service"] or NOT_MAPPED),
             severity=row["severity"],
             triggered_at=triggered,
             first_signal_at=first,
@@ -221,46 +252,47 @@ class _Reading:
             mitigated_at=chosen.mitigated_at if chosen else _maybe(row["mitigated_at"]),
             resolved_at=chosen.resolved_at if chosen else _maybe(row["resolved_at"]),
             sources_apart=(chosen is not None and chosen.apart) or abs(first - triggered) > APART,
-            corrected=self.part.corrected.get(row["id"], ""),
+            corrected=part.corrected.get(name, ""),
             reopened=row["reopened"],
             left_out=left_out,
-            from_deployment=row["id"] in self.deployed,
+            from_deployment=name in beside.deployed,
             arm=found.arm if found else "",
             stratum=stratum,
             exposed=exposure is not None,
-            before_acknowledged=_flag(exposure, "before_acknowledged"),
-            before_resolved=_flag(exposure, "before_resolved"),
-            crossover=row["id"] in self.overridden,
+            before_acknowledged=exposure[0] if exposure else None,
+            before_resolved=exposure[1] if exposure else None,
+            crossover=name in beside.overridden,
         )
 
 
 def _triage(row: Row) -> TriageRow:
-    timings = json.loads(row["timings"] or "{}")
+    """Texts that many rows say are one object."""
     return TriageRow(
         triage_id=row["id"],
         incident_id=row["incident_id"],
         started_at=to_time(row["started_at"]),
-        arm=row["arm"] or "",
-        outcome=row["outcome"] or "off",
-        outcome_reason=row["outcome_reason"] or "",
+        arm=intern(row["arm"] or ""),
+        outcome=intern(row["outcome"] or "off"),
+        outcome_reason=intern(row["outcome_reason"] or ""),
         cost_usd=row["cost_usd"],
-        first_post_seconds=timings.get("first_post_seconds"),
         hidden=row["hidden"],
-        suspects=tuple(
-            SuspectRow(change_id=s["change_id"], service=s["service"] or NOT_MAPPED, probability=s["probability"])
-            for s in json.loads(row["suspects"] or "[]")
-        ),
-        prompt=row["prompt"] or "",
-        model=row["model"] or "",
+        suspects=tuple([_suspect(one) for one in json.loads(row["suspects"] or "[]")]),
+        prompt=intern(row["prompt"] or ""),
+        model=intern(row["model"] or ""),
     )
+
+
+def _suspect(told: Mapping[str, Any]) -> SuspectRow:
+    service = intern(told["service"] or NOT_MAPPED)
+    return SuspectRow(change_id=told["change_id"], service=service, probability=told["probability"])
 
 
 def _label(row: Row) -> LabelRow:
     return LabelRow(
         incident_id=row["incident_id"],
         at=to_time(row["at"]),
-        cause=row["cause"],
-        service=row["service"] or "",
+        cause=intern(row["cause"]),
+        service=intern(row["service"] or ""),
         change_id=row["change_id"] or "",
     )
 
@@ -269,6 +301,5 @@ def _maybe(text: str | None) -> datetime | None:
     return to_time(text) if text else None
 
 
-def _flag(row: Mapping[str, object] | None, name: str) -> bool | None:
-    value = row[name] if row is not None else None
+def _flag(value: int | None) -> bool | None:
     return None if value is None else bool(value)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from bot.experiment.cutlines import ANSWERED, REJECTED
@@ -17,6 +18,19 @@ _BANDS = (
     ("probably (70 to 89 %)", 0.7, 0.9),
     ("possibly (40 to 69 %)", STATED, 0.7),
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """By incident, what a person said last of its cause, and the triage that counts."""
+
+    labels: Mapping[str, LabelRow]
+    triages: Mapping[str, TriageRow]
+
+
+def latest(material: Material, until: datetime) -> Said:
+    """As it was known at an instant."""
+    return Said(latest_labels(material.labels, until), latest_triages(material.triages, until))
 
 
 def latest_labels(labels: Iterable[LabelRow], until: datetime) -> dict[str, LabelRow]:
@@ -37,25 +51,46 @@ def latest_triages(triages: Iterable[TriageRow], until: datetime) -> dict[str, T
     return found
 
 
-def quality(material: Material, until: datetime) -> QualityPart:
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """A triage that said that something stood out, against the label of its incident."""
+
+    triage: TriageRow
+    probability: float
+    """What it stated for its first suspect."""
+    first: bool
+    """The label names the first suspect."""
+    among_three: bool
+
+
+def quality(said: Said, material: Material, until: datetime) -> QualityPart:
     """To date."""
-    labels, triages = latest_labels(material.labels, until), latest_triages(material.triages, until)
-    judged = [(triage, labels[incident]) for incident, triage in triages.items() if incident in labels]
-    stated = [(t, label) for t, label in judged if stated_suspects(t)]
+    stated, unused = [], 0
+    for incident, triage in said.triages.items():
+        if not (suspects := stated_suspects(triage)):
+            continue
+        label = said.labels.get(incident)
+        if label is None:
+            unused += 1
+        else:
+            names = [suspect.change_id for suspect in suspects]
+            named = label.change_id if label.cause == "change" else ""
+            right = bool(named) and named in names
+            stated.append(_Judged(triage, suspects[0].probability, right and named == names[0], right))
     votes = [vote for vote in material.votes if vote.at <= until]
     answers = [t for t in material.triages if t.started_at <= until and t.outcome in ANSWERED]
     rejected = [t for t in answers if t.outcome in REJECTED]
     return QualityPart(
-        top1=Share(name="first suspect right", part=sum(_right(t, label, 1) for t, label in stated), whole=len(stated)),
-        top3=Share(name="right one in three", part=sum(_right(t, label, 3) for t, label in stated), whole=len(stated)),
-        wrong=sum(not _right(t, label, 3) for t, label in stated),
-        unused=sum(1 for incident, t in triages.items() if stated_suspects(t) and incident not in labels),
+        top1=Share(name="first suspect right", part=sum(one.first for one in stated), whole=len(stated)),
+        top3=Share(name="right one in three", part=sum(one.among_three for one in stated), whole=len(stated)),
+        wrong=sum(not one.among_three for one in stated),
+        unused=unused,
         helpful=Share(name="helpful", part=sum(vote.helpful for vote in votes), whole=len(votes)),
         rejected=Share(name="rejected", part=len(rejected), whole=len(answers)),
         rejected_because=most(t.outcome_reason or t.outcome for t in rejected),
         calibration=tuple(_band(name, low, high, stated) for name, low, high in _BANDS),
         by_version=_by_version(stated),
-        hidden=sum(t.hidden for t in triages.values()),
+        hidden=sum(t.hidden for t in said.triages.values()),
     )
 
 
@@ -64,37 +99,33 @@ def stated_suspects(triage: TriageRow) -> Sequence[SuspectRow]:
     return [suspect for suspect in triage.suspects[:3] if suspect.probability >= STATED]
 
 
-def _right(triage: TriageRow, label: LabelRow, among: int) -> bool:
-    named = [suspect.change_id for suspect in stated_suspects(triage)[:among]]
-    return label.cause == "change" and bool(label.change_id) and label.change_id in named
+def _band(name: str, low: float, high: float, stated: Sequence[_Judged]) -> Share:
+    inside = [one for one in stated if low <= one.probability < high]
+    return Share(name=name, part=sum(one.first for one in inside), whole=len(inside))
 
 
-def _band(name: str, low: float, high: float, stated: Sequence[tuple[TriageRow, LabelRow]]) -> Share:
-    inside = [(t, label) for t, label in stated if low <= stated_suspects(t)[0].probability < high]
-    return Share(name=name, part=sum(_right(t, label, 1) for t, label in inside), whole=len(inside))
+def _by_version(stated: Sequence[_Judged]) -> tuple[Share, ...]:
+    groups: dict[tuple[str, str], list[bool]] = {}
+    for one in stated:
+        groups.setdefault((one.triage.prompt, one.triage.model), []).append(one.first)
+    named: dict[str, list[bool]] = {}
+    for version, right in groups.items():
+        named.setdefault(" · ".join(part for part in version if part) or "facts alone", []).extend(right)
+    return tuple(Share(name=name, part=sum(right), whole=len(right)) for name, right in sorted(named.items()))
 
 
-def _by_version(stated: Sequence[tuple[TriageRow, LabelRow]]) -> tuple[Share, ...]:
-    groups: dict[str, list[bool]] = {}
-    for triage, label in stated:
-        name = " · ".join(part for part in (triage.prompt, triage.model) if part) or "facts alone"
-        groups.setdefault(name, []).append(_right(triage, label, 1))
-    return tuple(Share(name=name, part=sum(right), whole=len(right)) for name, right in sorted(groups.items()))
-
-
-def top_causes(rows: Sequence[IncidentRow], material: Material, until: datetime) -> tuple[Counted, ...]:
+def top_causes(rows: Sequence[IncidentRow], said: Said) -> tuple[Counted, ...]:
     """What people said had caused the week's incidents."""
-    labels = latest_labels(material.labels, until)
-    triages = latest_triages(material.triages, until)
     return most(
-        _cause(labels[row.incident_id], triages.get(row.incident_id)) for row in rows if row.incident_id in labels
+        _cause(said.labels[row.incident_id], said.triages.get(row.incident_id))
+        for row in rows
+        if row.incident_id in said.labels
     )
 
 
-def top_changes(rows: Sequence[IncidentRow], material: Material, until: datetime) -> tuple[Counted, ...]:
+def top_changes(rows: Sequence[IncidentRow], said: Said) -> tuple[Counted, ...]:
     """The changes that people said had caused the week's incidents."""
-    labels = latest_labels(material.labels, until)
-    of_week = (labels[row.incident_id] for row in rows if row.incident_id in labels)
+    of_week = (said.labels[row.incident_id] for row in rows if row.incident_id in said.labels)
     return most(
         f"{label.change_id} ({label.service})" if label.service else label.change_id
         for label in of_week
@@ -122,14 +153,14 @@ def _cause(label: LabelRow, triage: TriageRow | None) -> str:
     return f"change to {where}" if where else "a change"
 
 
-def wrong_suggestions(rows: Sequence[IncidentRow], material: Material, until: datetime) -> tuple[Counted, ...]:
+def wrong_suggestions(rows: Sequence[IncidentRow], said: Said) -> tuple[Counted, ...]:
     """Suspects that came first in the week's incidents and were not it."""
-    labels = latest_labels(material.labels, until)
-    triages = latest_triages(material.triages, until)
     wrong = []
     for row in rows:
-        triage, label = triages.get(row.incident_id), labels.get(row.incident_id)
-        if triage and label and stated_suspects(triage) and not _right(triage, label, 1):
-            first = stated_suspects(triage)[0]
+        triage, label = said.triages.get(row.incident_id), said.labels.get(row.incident_id)
+        if triage is None or label is None or not (suspects := stated_suspects(triage)):
+            continue
+        first = suspects[0]
+        if label.cause != "change" or label.change_id != first.change_id:
             wrong.append(f"{first.change_id} ({first.service})" if first.service else first.change_id)
     return most(wrong)

@@ -62,7 +62,6 @@ class TriageRow:
     outcome: str = "off"
     outcome_reason: str = ""
     cost_usd: float = 0.0
-    first_post_seconds: float | None = None
     hidden: int = 0
     suspects: tuple[SuspectRow, ...] = ()
     prompt: str = ""

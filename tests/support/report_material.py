@@ -62,7 +62,6 @@ def material(
                 outcome=outcome,
                 outcome_reason="it named a host that no evidence contains" if outcome == "rejected" else "",
                 cost_usd=0.012 if with_model else 0.0,
-                first_post_seconds=1.4,
                 hidden=int(i % 6 == 0),
                 suspects=suspects,
                 prompt="triage/v1" if with_model else "",
