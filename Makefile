@@ -67,7 +67,7 @@ evals: $(VENV)/.made ## golden cases of every prompt against the configured mode
 
 .PHONY: worlds
 worlds: $(VENV)/.made ## who sees what in 500 workspaces at random, from the source to every outlet (two minutes)
-	$(PYTEST) -q -m slow tests/unit/test_permission_outlets.py
+	$(PYTEST) -q -m slow tests/unit/test_permission_outlets.py tests/unit/test_permission_shell.py
 
 .PHONY: simulate
 simulate: $(VENV)/.made ## how often a verdict is wrong, and what is found: the whole grid (under an hour on two cores); goes on where it was ended

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import click
 
+from bot.cli.reader import FOR
 from bot.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -121,7 +122,8 @@ def status() -> None:
 @click.command()
 @click.argument("name")
 @click.option("--baseline", "before", is_flag=True, help="The incidents of the 13 weeks before it instead.")
-def export(name: str, before: bool) -> None:
+@click.option("--for", "person", metavar="ID_OR_EMAIL", help=FOR + " An admin's: it names arms.")
+def export(name: str, before: bool, person: str | None) -> None:
     """Print the incidents of the experiment NAME as the CSV that `analyse` reads. It names arms: keep it for admins.
 
     With `analyse --start` (the experiment's first day) and `--baseline` (a file made with that option here) the figures
@@ -129,14 +131,19 @@ def export(name: str, before: bool) -> None:
     """
 
     async def work(settings: Settings, store: SqliteStore, live: LiveExperiments) -> str:
+        from bot.cli.reader import hidden_incidents, reader_of
         from bot.clock import SystemClock
         from bot.experiment.export import recorded_csv
         from bot.experiment.recorded import read_recorded
 
         _known(settings, name)
+        now = SystemClock().now()
+        audience = await reader_of(settings, store, person, now, "export")
+        hidden = await hidden_incidents(settings, store, audience)
         (hypothesis,) = (one for one in settings.experiments if one.name == name)
-        found = await read_recorded(store, settings.file.workspace, hypothesis, SystemClock().now())
-        return recorded_csv(found.baseline, {}) if before else recorded_csv(found.rows, found.ordinals)
+        found = await read_recorded(store, settings.file.workspace, hypothesis, now)
+        rows = [row for row in (found.baseline if before else found.rows) if row.incident_id not in hidden]
+        return recorded_csv(rows, {} if before else found.ordinals)
 
     click.echo(_run(work), nl=False)
 

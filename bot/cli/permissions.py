@@ -111,11 +111,11 @@ async def _explain(
         stack.push_async_callback(directory.close)
         if channel is not None:
             return readers, explain_audience(await directory.audience(channel), readers, rules)
-        principal = await _find(directory, person or "")
+        principal = await find_person(directory, person or "")
         return readers, explain(principal, readers, rules)
 
 
-async def _find(directory: DirectoryCache, person: str) -> Principal:
+async def find_person(directory: DirectoryCache, person: str) -> Principal:
     """Somebody by id, or by e-mail where exactly one person has it."""
     from bot.errors import SitrepError
     from bot.trust.principals import normal_email

@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 
 import click
 
+from bot.cli.reader import FOR
 from bot.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -23,9 +24,10 @@ if TYPE_CHECKING:
 @click.option(
     "--format", "form", type=click.Choice(["slack", "html", "csv", "json"]), default="json", show_default=True
 )
+@click.option("--for", "person", metavar="ID_OR_EMAIL", help=FOR)
 @click.option("--send", is_flag=True, help="Have the running bot post it once more, in every channel of the report.")
 @click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="Write to this file.")
-def command(week: str | None, form: str, send: bool, output: Path | None) -> None:
+def command(week: str | None, form: str, person: str | None, send: bool, output: Path | None) -> None:
     """Print the report of one week: how long incidents took, per arm, at what price, and how sure we are."""
     from bot.report.html import as_html
     from bot.report.slack import classic
@@ -37,7 +39,7 @@ def command(week: str | None, form: str, send: bool, output: Path | None) -> Non
     if send:
         click.echo(asyncio.run(_send(settings, week)))
         return
-    report = asyncio.run(_report(settings, week))
+    report = asyncio.run(_report(settings, week, person))
     if form == "slack":
         message = classic(report)
         text = json.dumps({"text": message.text, "blocks": message.blocks}, ensure_ascii=False, indent=1)
@@ -69,13 +71,16 @@ async def _send(settings: Settings, week: str | None) -> str:
     return f"the report of {wanted.name} is posted once more as soon as `sitrep serve` runs"
 
 
-async def _report(settings: Settings, week: str | None) -> WeeklyReport:
+async def _report(settings: Settings, week: str | None, person: str | None) -> WeeklyReport:
+    from bot.cli.reader import reader_of
     from bot.clock import SystemClock
     from bot.report.build import LOOK_WITHIN, build
     from bot.report.material import read_material
+    from bot.report.permitted import permitted
     from bot.report.weeks import last_complete, parse_week
     from bot.store.sqlite import SqliteStore
     from bot.wiring import experiments_of
+    from bot.wiring.values import change_readers_of, incident_readers_of
 
     zone, now = ZoneInfo(settings.file.timezone), SystemClock().now()
     try:
@@ -85,11 +90,16 @@ async def _report(settings: Settings, week: str | None) -> WeeklyReport:
     store = SqliteStore.open(settings.home / "sitrep.db")
     try:
         until = wanted.ends_at(zone) + LOOK_WITHIN
-        # Whoever can read the database at the shell may read the report of all of it.
+        # Whoever can read the database at the shell may read the report of all of it; a person, what theirs shows.
+        audience = await reader_of(settings, store, person, now)
         material = await read_material(
             store, settings.file.workspace, until, hidden_services=frozenset(),
             experiments=await experiments_of(settings, store, SystemClock()),
             week=(wanted.begins_at(zone), wanted.ends_at(zone)),
+        )  # fmt: skip
+        material = await permitted(
+            store, settings.file.workspace, material, audience, incident_readers_of(settings),
+            change_readers_of(settings),
         )  # fmt: skip
     finally:
         await store.close()

@@ -21,15 +21,16 @@ from bot.experiment.live import LiveExperiments, started_key
 from bot.experiment.pauses import audit_in
 from bot.experiment.schedule import starts_at
 from bot.experiment.units import WEEK, look_at_or_before
-from bot.report.build import HIDDEN_CHANGE, LOOK_WITHIN, build
-from bot.report.material import NOT_MAPPED, read_material
+from bot.report.build import LOOK_WITHIN, build
+from bot.report.material import read_material
 from bot.report.model import WeeklyReport
-from bot.report.rows import LabelRow, Material, TriageRow
+from bot.report.permitted import permitted
+from bot.report.rows import Material
 from bot.report.slack import classic, modern
 from bot.report.weeks import Week, parse_week, unsent
 from bot.store import Store, Transaction
 from bot.store.values import to_text, to_time, ulid
-from bot.trust.audience import Audience, AudienceUnknown, may_all_read
+from bot.trust.audience import Audience, AudienceUnknown
 from integrations.records import Readers
 
 log = logging.getLogger(__name__)
@@ -184,29 +185,9 @@ class WeeklyReports:
     # --- who may read what --------------------------------------------------------------------------------------
 
     async def _permitted(self, material: Material, audience: Audience | AudienceUnknown) -> Material:
-        """The material with the names veiled that not every reader may see; every count stays.
-
-        Where it cannot be said who the readers are, every name is veiled.
-        """
-
-        def may_read(readers: Readers) -> bool:
-            return not isinstance(audience, AudienceUnknown) and may_all_read(audience, readers)
-
-        rows = await self._store.query(
-            "SELECT DISTINCT source, service FROM incidents WHERE workspace_id = :w AND service IS NOT NULL",
-            {"w": self._workspace_id},
+        return await permitted(
+            self._store, self._workspace_id, material, audience, self._incident_readers, self._change_readers
         )
-        readers: dict[str, Readers] = {}
-        for row in rows:
-            found = self._incident_readers(row["source"], row["service"])
-            readers[row["service"]] = found.narrowed(readers.get(row["service"]))
-        named = {suspect.service for triage in material.triages for suspect in triage.suspects}
-        named |= {label.service for label in material.labels if label.service}
-        for service in named - readers.keys() - {NOT_MAPPED}:
-            readers[service] = self._change_readers(service)
-        hidden = frozenset(service for service, found in readers.items() if not may_read(found))
-        changes = {service: may_read(self._change_readers(service)) for service in named}
-        return replace(without_changes(material, changes), hidden_services=hidden)
 
     # --- what was sent ------------------------------------------------------------------------------------------
 
@@ -270,29 +251,3 @@ async def ask_again(store: Store, workspace_id: str, week: Week, *, by: str, at:
         audit_in(tx, workspace_id, at, by, "report.again", {"week": week.name})
 
     await store.transaction(work)
-
-
-def without_changes(material: Material, readable: Mapping[str, bool]) -> Material:
-    """The material without the names of changes that not every reader may see; a label keeps its match.
-
-    readable: by service, whether changes to it may be named.
-    """
-    names: dict[tuple[str, str], str] = {}
-
-    def of(triage: TriageRow) -> TriageRow:
-        suspects = []
-        for i, suspect in enumerate(triage.suspects, 1):
-            if not readable.get(suspect.service, False):
-                names[triage.incident_id, suspect.change_id] = f"{HIDDEN_CHANGE} {i}"
-                suspect = replace(suspect, change_id=f"{HIDDEN_CHANGE} {i}")
-            suspects.append(suspect)
-        return replace(triage, suspects=tuple(suspects))
-
-    def label(one: LabelRow) -> LabelRow:
-        known = names.get((one.incident_id, one.change_id))
-        if known is None and one.change_id and not readable.get(one.service, False):
-            known = HIDDEN_CHANGE
-        return one if known is None else replace(one, change_id=known)
-
-    triages = tuple(map(of, material.triages))
-    return replace(material, triages=triages, labels=tuple(map(label, material.labels)))

@@ -16,11 +16,32 @@ from pathlib import Path
 from typing import Any
 
 from bot.errors import SitrepError
-from bot.store.export_tables import CLEAN, EXPERIMENTS, NUMBER, PERSON, QUERIES, ROWS, TABLES, Table
+from bot.store.export_tables import (
+    CHANGE,
+    CLEAN,
+    EXPERIMENTS,
+    MERGED,
+    NUMBER,
+    PERSON,
+    QUERIES,
+    ROWS,
+    SERVICE,
+    SUSPECTS,
+    TABLES,
+    Table,
+)  # fmt: skip
 from bot.store.values import encode_row, to_text
 
 ROLES = frozenset({"responder", "integration", "sitrep"})
 """Words for who did something that are no person."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shows:
+    """What the one that an export is made for may see: incidents by source and service, changes by service."""
+
+    incident: Callable[[str, str | None], bool]
+    changes: Callable[[str], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +61,16 @@ def export(
     since: datetime,
     until: datetime,
     clean: Callable[[str], str],
+    shows: Shows,
     experiments: Iterable[Mapping[str, Any]] = (),
     rows: Iterable[Mapping[str, Any]] = (),
     replace: bool = False,
 ) -> Exported:
     """Copy the period into a new file that only its owner may read, with `<name>.metadata.json` beside it.
 
-    clean: redaction, for words that people wrote. experiments, rows: the tables `experiments` and `experiment_rows`.
+    clean: redaction, for words that people wrote. shows: incidents that its reader may not see are left out with all
+    that belongs to them, and changes and services are not named.
+    experiments, rows: the tables `experiments` and `experiment_rows`.
     Raises SitrepError when the file is there already and may not be replaced.
     """
     metadata = target.with_name(f"{target.stem}.metadata.json")
@@ -60,14 +84,24 @@ def export(
         persons = _Persons()
         out.create_function("person", 1, persons.numbered)
         out.create_function("clean", 1, lambda text: clean(text) if text else text)
+        _create_veils(out, shows)
         out.execute("PRAGMA journal_mode = OFF")
         out.execute("PRAGMA synchronous = OFF")
         out.execute("ATTACH ? AS live", (f"{source.absolute().as_uri()}?mode=ro",))
         out.execute("BEGIN")
         values = {"w": workspace_id, "since": to_text(since), "until": to_text(until)}
+        out.execute("CREATE TEMP TABLE hidden (id TEXT PRIMARY KEY, unit_id TEXT)")
+        out.execute(
+            "INSERT INTO hidden SELECT id, unit_id FROM live.incidents"
+            " WHERE workspace_id = :w AND NOT shown(source, service)",
+            values,
+        )
+        hidden = {row[0] for row in out.execute("SELECT id FROM hidden")}
         counts = {table.name: _copy(out, table, values) for table in TABLES}
         counts["experiments"] = _fill(out, "experiments", EXPERIMENTS, experiments)
-        counts["experiment_rows"] = _fill(out, "experiment_rows", ROWS, rows)
+        counts["experiment_rows"] = _fill(
+            out, "experiment_rows", ROWS, (row for row in rows if row["incident_id"] not in hidden)
+        )
         out.execute("COMMIT")
     except BaseException:
         out.close()
@@ -92,8 +126,24 @@ class _Persons:
         return self._known.setdefault(who, f"person-{len(self._known) + 1}")
 
 
+def _create_veils(out: sqlite3.Connection, shows: Shows) -> None:
+    """What the statements of `_copy` ask of `shows`."""
+
+    def suspects(told: str | None) -> str:
+        kept = [one for one in json.loads(told or "[]") if shows.changes(str(one.get("service") or ""))]
+        return json.dumps(kept, ensure_ascii=False)
+
+    out.create_function("shown", 2, lambda source, service: shows.incident(source or "", service))
+    out.create_function("suspects", 1, suspects)
+    out.create_function("of_change", 2, lambda name, service: name if shows.changes(service or "") else None)
+
+
 def _copy(out: sqlite3.Connection, table: Table, values: Mapping[str, Any]) -> int:
-    shown = {CLEAN: "clean({0})", PERSON: "person({0})", NUMBER: f"'{table.name}-' || rowid"}
+    shown = {
+        CLEAN: "clean({0})", PERSON: "person({0})", NUMBER: f"'{table.name}-' || rowid", SUSPECTS: "suspects({0})",
+        CHANGE: "of_change({0}, service)", SERVICE: "of_change({0}, {0})",
+        MERGED: "CASE WHEN {0} IN (SELECT id FROM hidden) THEN NULL ELSE {0} END",
+    }  # fmt: skip
     columns = ", ".join(
         f"{shown[table.treated[name]].format(name)} AS {name}" if name in table.treated else name
         for name in table.columns
@@ -104,6 +154,13 @@ def _copy(out: sqlite3.Connection, table: Table, values: Mapping[str, Any]) -> i
         of_these = "SELECT id FROM live.incidents WHERE workspace_id = :w AND triggered_at >= :since"
         inside = f"incident_id IN ({of_these} AND triggered_at < :until)"
     where = f"workspace_id = :w AND {inside}"
+    own = {"incidents": "id", "units": "id", "assignments": "unit_id"}.get(table.name, "incident_id")
+    if own in table.columns:
+        # A unit names the services of all its incidents: it is left out with the first that is hidden.
+        of_hidden = (
+            "unit_id FROM hidden WHERE unit_id NOTNULL" if table.name in ("units", "assignments") else "id FROM hidden"
+        )
+        where += f" AND ({own} IS NULL OR {own} NOT IN (SELECT {of_hidden}))"
     chosen = f"SELECT {columns} FROM live.{table.name} WHERE {where}"  # noqa: S608 - names of export_tables
     out.execute(f"CREATE TABLE {table.name} AS {chosen}", values)
     for column in ("id", "incident_id", "unit_id"):

@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-PERSON, CLEAN, NUMBER = "person", "clean", "number"
+PERSON, CLEAN, NUMBER, SUSPECTS, CHANGE, SERVICE, MERGED = (
+    "person", "clean", "number", "suspects", "change", "service", "merged",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +43,7 @@ TABLES: tuple[Table, ...] = (
             "resolved_at": "last resolution; empty: open", "first_signal_at": "the earliest signal's own time",
             "received_at": "when the first signal arrived here",
         },
-        column="triggered_at",
+        column="triggered_at", treated={"merged_into": MERGED},
     ),
     Table(
         "incident_times", "Every transition that a source reported.",
@@ -91,7 +93,7 @@ TABLES: tuple[Table, ...] = (
             "timings": "JSON: received_at, first_post_seconds", "started_at": "when it began",
             "facts_at": "when the card went out", "summary_at": "when the summary did", "recorded_at": "when it ended",
         },
-        column="started_at", treated={"outcome_reason": CLEAN},
+        column="started_at", treated={"outcome_reason": CLEAN, "suspects": SUSPECTS},
     ),
     Table(
         "calls", "One call of a model: outcome, tokens, cost, latency. No prompt and no answer.",
@@ -123,7 +125,7 @@ TABLES: tuple[Table, ...] = (
         {"id": "the label", "incident_id": _INCIDENT, "triage_id": _TRIAGE, "by": "a numbered person", "at": "when",
          "cause": "change, service, external, unknown", "service": "", "change_id": "", "suspect_rank": "1 is first",
          "ruled_out": "the change that it was not", "undone_at": "when it was taken back"},
-        treated={"by": PERSON, "id": NUMBER},
+        treated={"by": PERSON, "id": NUMBER, "service": SERVICE, "change_id": CHANGE, "ruled_out": CHANGE},
     ),
     Table(
         "pauses", "When the model was paused, by a cutline or a person.",

@@ -76,11 +76,11 @@ from bot.wiring.own_channel import own_channel_of, own_channels_of
 from bot.wiring.reviewing import reviewing_of
 from bot.wiring.sources import pagerduty_of, sources_of, stored_alerts, truncated_of
 from bot.wiring.values import (
-    access_of,
     alert_readers_of,
     change_readers_of,
     channels_of,
     declared_edges,
+    incident_readers_of,
     link_hosts,
     report_channel,
     report_channels,
@@ -164,7 +164,7 @@ def weekly_of(
     return WeeklyReports(
         store, settings.file.workspace, clock, ZoneInfo(settings.file.timezone),
         outbox=outbox, directory=directory, channels=report_to,
-        incident_readers=lambda source, service: access_of(settings, settings.file.sources.get(source)).of(service)[0],
+        incident_readers=incident_readers_of(settings),
         change_readers=change_readers_of(settings), experiments=experiments,
     )  # fmt: skip
 

@@ -217,6 +217,11 @@ def change_readers_of(settings: Settings) -> Callable[[str], Readers]:
     return readers
 
 
+def incident_readers_of(settings: Settings) -> Callable[[str, str | None], Readers]:
+    """Who may read of an incident of a source and a service."""
+    return lambda source, service: access_of(settings, settings.file.sources.get(source)).of(service)[0]
+
+
 def report_channels(settings: Settings) -> list[str]:
     """Where the weekly report goes: `[report]`, else the channel of last resort; in shadow mode its channel alone."""
     file = settings.file
