@@ -51,7 +51,7 @@ format: $(CHECK)/.made ## rewrite files in our format
 	$(CHECK)/bin/ruff format .
 	$(CHECK)/bin/ruff check --fix .
 
-chaos: $(VENV)/.made ## SIGKILL at every point of an incident's way (some ten minutes)
+chaos: $(VENV)/.made ## SIGKILL at every point of an incident's way (some twenty-five minutes)
 	$(PYTEST) -q tests/workflow
 
 test-parts: ## install what the acceptance tests need on Debian (prometheus, alertmanager, chromium)

@@ -12,43 +12,37 @@ one message a second a channel, one edit of a card in two seconds, and `Retry-Af
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Literal
 
 from bot import telemetry
-from bot.cards import words
 from bot.cards.forms import FormMemory
-from bot.cards.moving import holder, mark_of, placed
+from bot.cards.messages import MINIMAL, message_of, simpler_form
 from bot.cards.notes import NoteBook, NoteWriter
-from bot.cards.render import PARTS, Form, RenderedPart, parts_of, render
+from bot.cards.render import Form
 from bot.cards.state import CardState
 from bot.cards.turns import Turns
+from bot.cards.wanted import WantedPosts
 from bot.clock import Clock
-from bot.store import Row, Store, Transaction
+from bot.store import Row, Store
 from bot.store.values import to_time
-from bot.trust.neutralise import plain_text
 from integrations.errors import Denied, IntegrationError, Refused, Unavailable
 from integrations.ports import Message, Posted, Poster
 
 log = logging.getLogger(__name__)
 
 PERMIT_AGE = timedelta(seconds=60)
-_NEVER_PERMITTED = datetime(1970, 1, 1, tzinfo=UTC)
 BACKOFF_SECONDS = (1.0, 2.0, 4.0, 8.0, 15.0)
 FAILED_AGAIN_SECONDS = 300.0
 """How long a channel that refuses us is left alone."""
 LOOK_BACK = timedelta(minutes=10)
 """How much older than its row a message of ours may seem: clocks differ."""
-MINIMAL = "refused in every form"
-"""A row's last error when its message goes out as one sentence."""
-SIMPLER = "refused, going out in a simpler form"
 REFUSED_BLOCKS = ("invalid_blocks", "invalid_blocks_format", "msg_blocks_too_long")
 GONE = ("message_not_found", "cant_update_message", "edit_window_closed")
 
@@ -80,8 +74,7 @@ class Outbox:
         checkpoint: Callable[[str], None] | None = None,
     ) -> None:
         """`repermit(target)` writes the state of now; `note_text(target)` is what a note may say, None for no note."""
-        self._store = store
-        self._workspace_id = workspace_id
+        self._posts = WantedPosts(store, workspace_id, clock)
         self._poster = poster
         self._clock = clock
         self._limits = limits or OutboxLimits()
@@ -112,30 +105,9 @@ class Outbox:
     ) -> int:
         """Write the next wanted state of a card, made from the one that stands. Returns its version."""
 
-        def work(tx: Transaction) -> int:
-            row = self._row(tx, target, "card")
-            before = CardState.model_validate_json(row["state"]) if row else None
-            after = transform(before)
-            posted = row is not None and (row["ts"] is not None or row["status"] == "sending")
-            after = after.announcing(posted=posted)
-            if row is not None and before is not None and _same(after, before):
-                # Allowed to the readers of now, and no edit: the hourly check would else edit every card.
-                tx.execute(
-                    "UPDATE posts SET permitted_at = :at"
-                    " WHERE workspace_id = :w AND target = :t AND permitted_at < :at",
-                    {"at": permitted_at, "w": self._workspace_id, "t": target},
-                )
-                return int(row["version"])
-            version = int(row["version"]) + 1 if row else 1
-            after = after.model_copy(update={"version": version})
-            speaking = parts_of(after)
-            for part in PARTS:
-                if part in speaking or self._row(tx, target, part) is not None:
-                    state = after.model_dump_json() if part == "card" else ""
-                    self._want(tx, target, part, version, state, "card", channel, permitted_at, not_before_at)
-            return version
-
-        version = await self._store.transaction(work)
+        version = await self._posts.change(
+            target, channel, transform, permitted_at=permitted_at, not_before_at=not_before_at
+        )
         self._awake.set()
         return version
 
@@ -157,45 +129,9 @@ class Outbox:
         `simpler` are the blocks for a workspace that refuses the others; without them, or refused too, its text alone
         goes out.
         """
-        now = self._clock.now()
-        state = json.dumps({"text": text, "blocks": list(blocks), "simpler": list(simpler)}, ensure_ascii=False)
-
-        def work(tx: Transaction) -> int:
-            row = self._row(tx, target, "card")
-            version = int(row["version"]) + 1 if row else 1
-            self._want(tx, target, "card", version, state, "message", channel, now, None)
-            return version
-
-        version = await self._store.transaction(work)
+        version = await self._posts.say(target, channel, text, blocks, simpler=simpler)
         self._awake.set()
         return version
-
-    def _want(
-        self, tx: Transaction, target: str, part: str, version: int, state: str, kind: str, channel: str,
-        permitted_at: datetime, not_before_at: datetime | None,
-    ) -> None:  # fmt: skip
-        now = self._clock.now()
-        row = self._row(tx, target, part)
-        channel, number, elsewhere = placed(row if part == "card" else self._row(tx, target, "card"), channel)
-        if elsewhere:
-            permitted_at = _NEVER_PERMITTED  # made for the readers of the channel that the card has left
-        if row is not None and row["permitted_at"] and to_time(row["permitted_at"]) > permitted_at:
-            permitted_at = _NEVER_PERMITTED  # made for earlier readers than the state it replaces: permit it again
-        values: dict[str, Any] = {"version": version, "state": state, "permitted_at": permitted_at, "updated_at": now}
-        due = max(not_before_at or now, to_time(row["next_attempt_at"]) if row and row["next_attempt_at"] else now)
-        values["next_attempt_at"] = due if row is None or row["status"] != "failed" else now
-        if row is None:
-            values |= {
-                "kind": kind, "channel": channel, "mark": mark_of(self._workspace_id, target, part, number),
-                "not_before_at": not_before_at, "created_at": now, "status": "wanted",
-            }  # fmt: skip
-        elif row["status"] != "sending":
-            values["status"] = "wanted"
-        if row is not None and row["ts"] is None:
-            values["channel"] = channel  # a name that could not be resolved before, or another route
-        if row is not None and row["ts"] is None and not_before_at is None and row["attempts"] == 0:
-            values["next_attempt_at"] = now  # facts replace `collecting` that was not due yet
-        tx.upsert("posts", [self._key(target, part) | values])
 
     # --- waiting ------------------------------------------------------------------------------------------------
 
@@ -203,44 +139,23 @@ class Outbox:
         """Whether that version of the card, or a newer one, is out; False after the timeout ("pending")."""
         try:
             async with asyncio.timeout(timeout_seconds), self._moved:
-                while not await self._is_out(target, version):
+                while not await self._posts.is_out(target, version):
                     await self._moved.wait()
         except TimeoutError:
-            return await self._is_out(target, version)
+            return await self._posts.is_out(target, version)
         return True
 
     async def sent_times(self, target: str) -> tuple[datetime | None, datetime | None]:
         """When the first and when the newest state of the card went out."""
-        rows = await self._store.query(
-            "SELECT first_sent_at, sent_at FROM posts WHERE workspace_id = :w AND target = :t AND part = 'card'",
-            {"w": self._workspace_id, "t": target},
-        )
-        if not rows or rows[0]["first_sent_at"] is None:
-            return None, None
-        return to_time(rows[0]["first_sent_at"]), to_time(rows[0]["sent_at"])
+        return await self._posts.sent_times(target)
 
     async def permitted_at(self, target: str) -> datetime | None:
         """When the state that stands was permitted; None without a card."""
-        rows = await self._store.query(
-            "SELECT permitted_at FROM posts WHERE workspace_id = :w AND target = :t AND part = 'card'",
-            {"w": self._workspace_id, "t": target},
-        )
-        return to_time(rows[0]["permitted_at"]) if rows and rows[0]["permitted_at"] else None
+        return await self._posts.permitted_at(target)
 
     async def waiting(self) -> int:
         """Wanted states that are not out; a metric, and a line of `doctor`."""
-        (row,) = await self._store.query(
-            "SELECT count(*) AS n FROM posts WHERE workspace_id = :w AND sent_version < version",
-            {"w": self._workspace_id},
-        )
-        return int(row["n"])
-
-    async def _is_out(self, target: str, version: int) -> bool:
-        rows = await self._store.query(
-            "SELECT sent_version FROM posts WHERE workspace_id = :w AND target = :t AND part = 'card'",
-            {"w": self._workspace_id, "t": target},
-        )
-        return bool(rows) and int(rows[0]["sent_version"]) >= version
+        return await self._posts.waiting()
 
     # --- sending ------------------------------------------------------------------------------------------------
 
@@ -292,14 +207,8 @@ class Outbox:
 
     async def _begin_due(self) -> list[asyncio.Task[None]]:
         """Start what is due in every channel where nothing is being sent; one task a channel."""
-        rows = await self._store.query(
-            "SELECT * FROM posts WHERE workspace_id = :w AND sent_version < version AND part != 'note'"
-            " AND (next_attempt_at IS NULL OR next_attempt_at <= :now)"
-            " ORDER BY CASE part WHEN 'card' THEN 0 ELSE 1 END, updated_at",
-            {"w": self._workspace_id, "now": self._clock.now()},
-        )
         by_channel: dict[str, list[Row]] = defaultdict(list)
-        for row in rows:
+        for row in await self._posts.due():
             if row["channel"] not in self._busy:
                 by_channel[row["channel"]].append(row)
         for channel, due in by_channel.items():
@@ -314,13 +223,10 @@ class Outbox:
             log.error("sending to a channel failed with %s", type(failed).__name__)
 
     async def _next_due(self) -> float:
-        (row,) = await self._store.query(
-            "SELECT min(next_attempt_at) AS at FROM posts WHERE workspace_id = :w AND sent_version < version",
-            {"w": self._workspace_id},
-        )
-        if row["at"] is None:
+        due_at = await self._posts.next_due_at()
+        if due_at is None:
             return 60.0
-        return min(60.0, max(0.02, (to_time(row["at"]) - self._clock.now()).total_seconds()))
+        return min(60.0, max(0.02, (due_at - self._clock.now()).total_seconds()))
 
     async def _send_channel(self, rows: Sequence[Row]) -> None:
         """One after the other, one new message a second; a row that must wait does not stop the others."""
@@ -384,7 +290,7 @@ class Outbox:
             since = to_time(row["created_at"]) - LOOK_BACK
             found = await self._poster.find(message.channel, message.mark, since, message.thread_ts)
             if found is not None:
-                await self._set(row, {"ts": found.ts, "channel": found.channel})
+                await self._posts.set(row, {"ts": found.ts, "channel": found.channel})
                 row["ts"], row["channel"] = found.ts, found.channel
         if row["ts"] is not None:
             posted = Posted(row["channel"], row["ts"])
@@ -392,7 +298,7 @@ class Outbox:
             await self._poster.update(posted, message)
             self._checkpoint("outbox.after_update")
             return posted
-        await self._set(row, {"status": "sending", "attempts": row["attempts"] + 1})
+        await self._posts.set(row, {"status": "sending", "attempts": row["attempts"] + 1})
         row["status"], row["attempts"], row["looked"] = "sending", row["attempts"] + 1, True
         self._channel_free_at[row["channel"]] = self._clock.now() + timedelta(seconds=self._limits.channel_gap)
         self._checkpoint("outbox.before_send")
@@ -402,27 +308,7 @@ class Outbox:
 
     async def _sent(self, row: Row, posted: Posted) -> None:
         now = self._clock.now()
-
-        def work(tx: Transaction) -> None:
-            target, part = holder(tx, row)  # the card may have moved while this was on its way
-            current = self._row(tx, target, part)
-            newer = current is not None and int(current["version"]) > int(row["version"])
-            values: dict[str, Any] = {
-                "ts": posted.ts,
-                "channel": posted.channel,
-                "sent_version": row["version"],
-                "sent_at": now,
-                "attempts": 0,
-                "last_error": None,
-                "failing_since_at": None,
-                "status": "wanted" if newer else "sent",
-                "next_attempt_at": now + timedelta(seconds=self._limits.coalesce),
-            }
-            if row["first_sent_at"] is None:
-                values["first_sent_at"] = now
-            tx.upsert("posts", [self._key(target, part) | values])
-
-        await self._store.transaction(work)
+        await self._posts.sent(row, posted, timedelta(seconds=self._limits.coalesce))
         self._checkpoint("outbox.recorded")
         labels = {telemetry.PART: str(row["part"])}
         telemetry.counter(telemetry.POSTS).add(1, labels)
@@ -443,19 +329,14 @@ class Outbox:
             if modern:
                 log.warning("Slack refused the modern blocks (%s); this workspace gets the classic ones", refused.code)
                 await self._forms.remember_classic()
-            said = None if modern else self._simpler_form(row)
-            await self._set(row, {"status": "wanted", "last_error": said, **self._at(0)})
+            said = None if modern else simpler_form(row)
+            await self._posts.set(row, {"status": "wanted", "last_error": said, **self._at(0)})
             return
         if refused.code in GONE:
-            await self._set(row, {"ts": None, "status": "wanted", **self._at(1)})
+            await self._posts.set(row, {"ts": None, "status": "wanted", **self._at(1)})
             return
         log.error("Slack refused %s: %s", row["target"], refused.code)
         await self._give_up_for_now(row, "failed", refused.code)
-
-    def _simpler_form(self, row: Row) -> str:
-        """What comes after a form that was refused: a message's simpler blocks if it has any, else one sentence."""
-        tried = row["kind"] != "message" or row["last_error"] == SIMPLER
-        return MINIMAL if tried or not json.loads(row["state"]).get("simpler") else SIMPLER
 
     async def _too_old(self, row: Row) -> bool:
         """Permitted more than a minute ago: permit again; the new state comes by itself."""
@@ -463,44 +344,25 @@ class Outbox:
             return False
         if self._clock.now() - to_time(row["permitted_at"]) <= PERMIT_AGE:
             return False
-        card = row if row["part"] == "card" else await self._card_row(row["target"])
+        card = row if row["part"] == "card" else await self._posts.card_row(row["target"])
         if card is not None and CardState.model_validate_json(card["state"]).restricted:
             return False  # the fallback fields are for everybody
         await self._repermit(row["target"])
-        again = await self._store.query(
-            "SELECT permitted_at FROM posts WHERE workspace_id = :w AND target = :t AND part = 'card'",
-            {"w": self._workspace_id, "t": row["target"]},
-        )
-        fresh = bool(again) and self._clock.now() - to_time(again[0]["permitted_at"]) <= PERMIT_AGE
-        if not fresh:
+        again_at = await self._posts.permitted_at(row["target"])
+        if again_at is None or self._clock.now() - again_at > PERMIT_AGE:
             await self._later(row, None, "waits to be permitted again")
         return True
 
     async def _message(self, row: Row) -> Message | None:
         """The message of a part, or None when the part has nothing to say (it is then done) or must wait."""
-        minimal = row["last_error"] == MINIMAL
-        if row["kind"] == "message":
-            content = json.loads(row["state"])
-            blocks = content["simpler"] if row["last_error"] == SIMPLER else content["blocks"]
-            blocks = [_text_block(content["text"])] if minimal else blocks
-            part, thread_ts = RenderedPart(content["text"], blocks), content.get("thread_ts")
-        else:
-            card = row if row["part"] == "card" else await self._card_row(row["target"])
-            if card is None or (row["part"] != "card" and card["ts"] is None):
-                await self._later(row, 1.0, None, count=False)
-                return None
-            form: Form = "minimal" if minimal else await self._forms.form()
-            drawn = render(CardState.model_validate_json(card["state"]), form).part(row["part"])
-            if drawn is None and row["ts"] is None and row["status"] != "sending":
-                await self._set(row, {"sent_version": row["version"], "status": "sent"})
-                return None
-            # What stands in the thread and may no longer be shown is replaced, not left standing.
-            part = drawn or RenderedPart(words.NOT_SHOWN_HERE, [_text_block(words.NOT_SHOWN_HERE)])
-            thread_ts = None if row["part"] == "card" else card["ts"]
-        return Message(
-            channel=row["channel"], text=part.text, blocks=part.blocks, mark=row["mark"], thread_ts=thread_ts,
-            broadcast=part.broadcast,
-        )  # fmt: skip
+        card = row if row["part"] == "card" else await self._posts.card_row(row["target"])
+        if card is None or (row["part"] != "card" and card["ts"] is None):
+            await self._later(row, 1.0, None, count=False)
+            return None
+        message = message_of(row, card, await self._forms.form())
+        if message is None:
+            await self._posts.set(row, {"sent_version": row["version"], "status": "sent"})
+        return message
 
     # --- rows ---------------------------------------------------------------------------------------------------
 
@@ -518,43 +380,18 @@ class Outbox:
             values |= {"attempts": attempts, "last_error": error, "status": status}
             if outage:
                 values["failing_since_at"] = row["failing_since_at"] or self._clock.now()
-        await self._set(row, values)
+        await self._posts.set(row, values)
 
     async def _give_up_for_now(self, row: Row, status: str, error: str) -> None:
         """A person has to change something; until then nobody sees this card, which is an outage too."""
         since = row["failing_since_at"] or self._clock.now()
         values = {"status": status, "last_error": error, "failing_since_at": since}
-        await self._set(row, values | self._at(FAILED_AGAIN_SECONDS))
+        await self._posts.set(row, values | self._at(FAILED_AGAIN_SECONDS))
 
     def _at(self, seconds: float) -> dict[str, Any]:
         return {"next_attempt_at": self._clock.now() + timedelta(seconds=seconds)}
-
-    async def _set(self, row: Row, values: Mapping[str, Any]) -> None:
-        await self._store.transaction(lambda tx: tx.upsert("posts", [self._key(*holder(tx, row)) | dict(values)]))
-
-    async def _card_row(self, target: str) -> Row | None:
-        return await self._store.transaction(lambda tx: self._row(tx, target, "card"))
-
-    def _row(self, tx: Transaction, target: str, part: str) -> Row | None:
-        rows = tx.query(
-            "SELECT * FROM posts WHERE workspace_id = :w AND target = :t AND part = :p",
-            {"w": self._workspace_id, "t": target, "p": part},
-        )
-        return rows[0] if rows else None
-
-    def _key(self, target: str, part: str) -> dict[str, Any]:
-        return {"workspace_id": self._workspace_id, "target": target, "part": part}
-
-
-def _same(after: CardState, before: CardState) -> bool:
-    """Whether two states say the same; the version is the outbox's own."""
-    return after.model_copy(update={"version": before.version}) == before
 
 
 def _call_of(row: Row) -> str:
     """Which of Slack's limits counts for this row."""
     return "post" if row["ts"] is None else "update"
-
-
-def _text_block(text: str) -> dict[str, Any]:
-    return {"type": "section", "text": plain_text(text, 2900)}
