@@ -6,6 +6,7 @@ from both. Source: https://docs.github.com/webhooks/webhook-events-and-payloads.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -57,12 +58,24 @@ def _deployed(payload: Mapping[str, Any], repository: str, received_at: datetime
     words = text(deployment.get("description"), 300)
     return change(
         source=NAME, external_id=f"deployment/{repository}/{number}", kind="deploy", service=repository,
-        at=moment(status.get("created_at")), received_at=received_at, said={},
+        at=moment(status.get("created_at")), received_at=received_at, said=told_beside(deployment),
         summary=f"Deploy {sha[:7]} to {repository}{place}" + (f": {words}" if words else ""),
         url=web_address(status.get("log_url")) or web_address(status.get("target_url")) or _page(payload, sha),
         diff_url=_page(payload, sha), environment=environment or None, commit=sha,
         author_role=_role(deployment.get("creator")),
     )  # fmt: skip
+
+
+def told_beside(deployment: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What whoever made a deployment said of it beside GitHub's own fields, in its `payload` (an object, or its JSON):
+    the risk that a gate gave it, and a role."""
+    said = deployment.get("payload")
+    if isinstance(said, str) and len(said) <= 65_536:
+        try:
+            said = json.loads(said)
+        except (ValueError, RecursionError):
+            said = None
+    return {key: mapping(said).get(key) for key in ("risk", "role")}
 
 
 def _ran(payload: Mapping[str, Any], repository: str, received_at: datetime) -> ChangeEvent:

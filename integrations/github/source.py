@@ -10,13 +10,15 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from integrations.asking import Access, Part, ask_parts, patience, within
 from integrations.changes.diff import excerpt
+from integrations.changes.shape import Risk, risk_of, role_of
 from integrations.errors import IntegrationError, Malformed
+from integrations.github.door import told_beside
 from integrations.github.inferred import Inferred
 from integrations.github.pulls import Pulls, pulls_of
 from integrations.http import Api, Egress, client, failure, origin_of, parse_json
@@ -52,6 +54,8 @@ class Deployed:
     environment: str
     description: str
     automatic: bool
+    role: str | None
+    risk: Risk | None
     at: datetime
     run_url: str | None
 
@@ -167,6 +171,7 @@ class GitHub:
         if not succeeded:
             return None
         began = [at for at, one in statuses if one.get("state") == "in_progress" and at <= max(succeeded)]
+        told = told_beside(raw)
         runs = [web_address(one.get("log_url")) or web_address(one.get("target_url")) for _, one in statuses]
         return Deployed(
             id=number,
@@ -174,6 +179,8 @@ class GitHub:
             environment=text(raw.get("environment"), 100),
             description=text(raw.get("description"), 300),
             automatic=mapping(raw.get("creator")).get("type") == "Bot",
+            role=role_of(told.get("role")),
+            risk=risk_of(told.get("risk")),
             at=min(began or succeeded),
             run_url=next((run for run in runs if run), None),
         )
@@ -227,7 +234,8 @@ class GitHub:
         change = self._event(
             f"deployment/{repository}/{deployed.id}", "deploy", service, deployed.at, summary, seen,
             sha=deployed.sha, environment=deployed.environment or None, rollback_url=base.run_url if base else None,
-            url=deployed.run_url, role=carried.role or ("automation" if deployed.automatic else None), pulls=carried,
+            url=deployed.run_url, role=deployed.role or carried.role or ("automation" if deployed.automatic else None),
+            pulls=replace(carried, risk=deployed.risk or carried.risk),
         )  # fmt: skip
         return change, note
 

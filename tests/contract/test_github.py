@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from integrations.changes.diff import excerpt
 from integrations.errors import Denied, IntegrationError, Malformed, NotIncluded, Unavailable
 from integrations.github import GitHub
+from integrations.github.door import told_beside
 from integrations.github.pulls import pulls_of
 from integrations.http import Egress
 from integrations.ports import Source
@@ -288,3 +289,14 @@ def test_a_label_says_what_a_gate_called_the_risk(labels, risk):
 @pytest.mark.parametrize("junk", [None, {}, "x", [1], [{}], [{"merged_at": 5, "number": "x", "labels": "y"}]])
 def test_pull_requests_in_another_shape_cost_nothing(junk):
     assert pulls_of(junk, junk).lines == ()
+
+
+@pytest.mark.parametrize(
+    ("payload", "told"),
+    [({"risk": "high", "role": "payments", "x": 1}, ("high", "payments")), ('{"risk": "low"}', ("low", None)),
+     ("not json", (None, None)), ("[" * 70_000, (None, None)), (None, (None, None)), ([1], (None, None))],
+    ids=["object", "text", "no json", "deep", "none", "list"],
+)  # fmt: skip
+def test_what_a_gate_said_of_a_deployment_stands_in_its_payload(payload, told):
+    found = told_beside({"payload": payload})
+    assert (found["risk"], found["role"]) == told
