@@ -19,7 +19,7 @@ from bot.cards.moving import move_posts
 from bot.errors import NotPermitted
 from bot.flows.engine import StepFailed, Steps
 from bot.flows.entitled import Entitled
-from bot.flows.triage import target_of
+from bot.flows.parts import target_of
 from bot.incidents.book import incident_of
 from bot.incidents.own_channel import Joined, name_of, own_channel
 from bot.incidents.regroup import said_in_slack

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from bot.cards.state import CardState
 from bot.errors import NotPermitted
-from bot.flows.triage import Parts, target_of
+from bot.flows.parts import Parts, target_of
 from bot.flows.views import Views
 from bot.trust.audience import Audience, AudienceUnknown, audience_of_person, may_all_read
 from bot.trust.principals import Principal

@@ -8,7 +8,7 @@ from typing import Any
 from bot.cards.render import render
 from bot.cards.state import CardState, from_ranked
 from bot.flows.engine import Steps
-from bot.flows.triage import Parts, target_of
+from bot.flows.parts import Parts, target_of
 from bot.incidents.book import incident_of
 from bot.triage.permit import permit_ranked, permit_released
 from bot.triage.record import expose

@@ -11,7 +11,7 @@ from functools import partial
 from bot.cards.state import CardState, from_ranked
 from bot.flows.audience import AudienceEvents
 from bot.flows.engine import Engine
-from bot.flows.triage import Parts, target_of
+from bot.flows.parts import Parts, target_of
 from bot.incidents.book import Book
 from bot.incidents.signals import failed_signals
 from bot.store import Row

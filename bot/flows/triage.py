@@ -12,35 +12,30 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 from bot import telemetry
 from bot.cards.state import CardState, collecting, from_ranked
 from bot.cards.words import HELD_OUT
-from bot.clock import Clock
 from bot.errors import SitrepError
 from bot.flows.asked import shown_for
 from bot.flows.engine import StepFailed, Steps
-from bot.flows.warm import WarmWorker, redact_and_rank, redact_value
+from bot.flows.parts import Parts, target_of
+from bot.flows.warm import redact_and_rank, redact_value
 from bot.incidents import similar, topology
-from bot.incidents.book import Book, checked_of, incident_of
+from bot.incidents.book import checked_of, incident_of
 from bot.incidents.culprits import past_culprits
 from bot.incidents.own_channel import DECLARED
-from bot.incidents.routing import Routing
 from bot.model import transcript
 from bot.store import Row
 from bot.store.values import to_time
-from bot.triage.collect import Collector
 from bot.triage.permit import NOT_FOR_THIS_CHANNEL, Permitted, fallback_incident, permit, permit_ranked, permit_released
 from bot.triage.rank import with_items
 from bot.triage.record import record_triage
 from bot.trust.audience import Audience, AudienceUnknown
-from bot.trust.principals import Principal
 from bot.types import Ranked, Rejected, Released, SourceStatus
 from integrations.records import Incident
 
@@ -53,117 +48,6 @@ AUDIENCE_SECONDS = 10.0
 """How long the directory may take while the sources are being asked anyway."""
 LIFE = ("status", "acknowledged_at", "mitigated_at", "resolved_at", "reopened")
 GATHER_FAILED = "gathering the evidence failed; the incident itself is below"
-
-
-class CardBox(Protocol):
-    """The outbox, as a flow sees it: wanted states go in, and it can be waited for."""
-
-    async def change(
-        self,
-        target: str,
-        channel: str,
-        transform: Callable[[CardState | None], CardState],
-        *,
-        permitted_at: datetime,
-        not_before_at: datetime | None = None,
-    ) -> int:
-        """Write the next wanted state of a card, from the one that stands; returns its version."""
-        ...
-
-    async def say(self, target: str, channel: str, text: str, blocks: Sequence[Mapping[str, Any]]) -> int:
-        """A message that is no card; once per target."""
-        ...
-
-    def turn(self, target: str) -> AbstractAsyncContextManager[None]:
-        """Held by the one writer that reads what is so now and writes the state that follows from it."""
-        ...
-
-    async def wait_for(self, target: str, version: int, timeout_seconds: float) -> bool:
-        """Whether that version or a newer one is out; False after the timeout ("pending")."""
-        ...
-
-    async def sent_times(self, target: str) -> tuple[datetime | None, datetime | None]:
-        """When the first and when the newest state of the card went out."""
-        ...
-
-    async def permitted_at(self, target: str) -> datetime | None:
-        """When the state that stands was permitted; None without a card."""
-        ...
-
-
-class AudienceSource(Protocol):
-    """Who reads a channel now (the directory cache)."""
-
-    async def audience(self, channel_id: str, deadline_seconds: float = 0.5) -> Audience | AudienceUnknown: ...
-
-    async def placed(self, principal: Principal, channel_id: str, deadline_seconds: float = 0.5) -> Principal:
-        """The principal with the channel's own group, if they read it."""
-        ...
-
-
-class Summariser(Protocol):
-    """compose → infer → check, for one ranked incident."""
-
-    async def __call__(self, ranked: Ranked, *, triage_id: str, step: str) -> Released | Rejected: ...
-
-
-class Assigner(Protocol):
-    """The experiment: which arm an incident's unit is in. None when no experiment runs."""
-
-    async def __call__(self, incident: Incident, unit_id: str | None) -> tuple[str | None, str | None]:
-        """(experiment, arm); the arm of a unit never changes."""
-        ...
-
-
-class Flagger(Protocol):
-    """The experiment's evaluation of one triage, by OpenTelemetry's names for feature flags."""
-
-    async def __call__(
-        self, incident_id: str, unit_id: str | None, n: int, experiment: str | None, arm: str | None
-    ) -> Mapping[str, str]: ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Timeouts:
-    """Seconds."""
-
-    collecting: float = 2.0
-    publish_wait: float = 60.0
-    late_source: float = 60.0
-    permit: float = 0.5
-
-
-async def _as_linked(_: Incident, linked: str | None) -> str | None:
-    return linked
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Parts:
-    """Everything a triage works with, built once."""
-
-    book: Book
-    clock: Clock
-    routing: Routing
-    collector: Collector
-    directory: AudienceSource
-    worker: WarmWorker
-    cards: CardBox
-    assign: Assigner
-    summarise: Summariser
-    flag: Flagger | None = None
-    """The feature-flag evaluation that goes into every triage's record; None where no experiment can run."""
-    channel_id: Callable[[str], Awaitable[str]]
-    """A channel's id for the name that the settings use; the name itself where Slack cannot be asked."""
-    own_channel: Callable[[Incident, str | None], Awaitable[str | None]] = _as_linked
-    """The incident's own channel, given what its source links to; None for the service's."""
-    link_hosts: Sequence[str] = ()
-    timeouts: Timeouts = Timeouts()
-    shadow: bool = False
-
-
-def target_of(incident_id: str) -> str:
-    """The outbox's key for an incident's card."""
-    return f"incident:{incident_id}"
 
 
 class TriageFlow:

@@ -7,7 +7,8 @@ from typing import Any
 
 from bot.cards.state import CardState, from_ranked
 from bot.errors import NotPermitted
-from bot.flows.triage import Parts, TriageFlow
+from bot.flows.parts import Parts
+from bot.flows.triage import TriageFlow
 from bot.incidents import topology
 from bot.incidents.regroup import said_in_slack
 from bot.triage.permit import permit, permit_ranked, permit_released

@@ -31,10 +31,11 @@ from bot.flows.engine import Engine, Steps
 from bot.flows.entitled import Entitled
 from bot.flows.life import IncidentLife
 from bot.flows.notices import SpendNotices
+from bot.flows.parts import Parts, Timeouts
 from bot.flows.refresh import RefreshFlow
 from bot.flows.rounds import Rounds
 from bot.flows.summarise import Pausable
-from bot.flows.triage import Parts, Timeouts, TriageFlow
+from bot.flows.triage import TriageFlow
 from bot.flows.uninstalled import Uninstalled
 from bot.flows.views import IncidentView, Views
 from bot.flows.warm import WarmWorker, prepare_review

@@ -24,9 +24,9 @@ from bot.flows.home import Home
 from bot.flows.labels import Labels
 from bot.flows.life import IncidentLife
 from bot.flows.pages import Pages
+from bot.flows.parts import Parts
 from bot.flows.reading import Reading
 from bot.flows.requests import RequestBook
-from bot.flows.triage import Parts
 from bot.flows.views import Views
 from bot.incidents.intake import Drainer
 from bot.listeners.desk import Desks

@@ -19,8 +19,9 @@ from bot.cards.outbox import Outbox, OutboxLimits
 from bot.clock import ManualClock
 from bot.flows import summarise as flows_summarise
 from bot.flows import warm
+from bot.flows.parts import Parts, Timeouts
 from bot.flows.refresh import RefreshFlow
-from bot.flows.triage import Parts, Timeouts, TriageFlow
+from bot.flows.triage import TriageFlow
 from bot.incidents.alert_source import StoredAlerts
 from bot.incidents.book import Book
 from bot.incidents.intake import Drainer, Start

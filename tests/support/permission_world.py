@@ -18,9 +18,10 @@ import prompts
 from bot.cards.outbox import Outbox, OutboxLimits
 from bot.clock import ManualClock
 from bot.errors import NotPermitted
+from bot.flows.parts import Parts, Timeouts
 from bot.flows.refresh import RefreshFlow
 from bot.flows.summarise import Summarise
-from bot.flows.triage import Parts, Timeouts, TriageFlow
+from bot.flows.triage import TriageFlow
 from bot.flows.views import IncidentView, Views
 from bot.flows.warm import Timed
 from bot.incidents.book import Book

@@ -11,7 +11,8 @@ import pytest
 from bot.cards.state import CardState, from_ranked
 from bot.cards.turns import Turns
 from bot.clock import ManualClock
-from bot.flows.triage import Timeouts, TriageFlow
+from bot.flows.parts import Timeouts
+from bot.flows.triage import TriageFlow
 from bot.trust.audience import Audience, AudienceUnknown
 from bot.types import Claim, Ranked, Released, Summary, Usage
 from integrations.records import Evidence, Incident, Readers

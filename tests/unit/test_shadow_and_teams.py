@@ -9,7 +9,8 @@ import pytest
 
 from bot.cards.state import CardState
 from bot.clock import ManualClock
-from bot.flows.triage import Parts, Timeouts, TriageFlow
+from bot.flows.parts import Parts, Timeouts
+from bot.flows.triage import TriageFlow
 from bot.incidents.book import Book
 from bot.settings import load
 from bot.triage.collect import Collected, Collector
