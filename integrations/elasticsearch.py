@@ -13,14 +13,14 @@ import base64
 import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Unpack
 from urllib.parse import quote
 
 from integrations import logs
-from integrations.asked import Asked, sliced
-from integrations.asking import Access, Part
+from integrations.asked import Asked, AskedOptions, sliced
+from integrations.asking import Part
 from integrations.errors import IntegrationError, Malformed
-from integrations.http import Egress, parse_json
+from integrations.http import parse_json
 from integrations.reading import mapping, moment, objects, text, whole
 from integrations.records import Baseline, Findings, LogRecord, Question, ServiceNames, Window
 
@@ -43,27 +43,13 @@ class Elasticsearch(Asked):
 
     kind = "elasticsearch"
 
-    def __init__(
-        self,
-        *,
-        url: str,
-        egress: Egress,
-        access: Access,
-        indices: Sequence[str],
-        name: str | None = None,
-        deadline_seconds: float = 3.0,
-        token: str | None = None,
-        link_url: str | None = None,
-    ) -> None:
+    def __init__(self, *, indices: Sequence[str], **common: Unpack[AskedOptions]) -> None:
         """Raises ValueError for what is no index, and where there is none."""
         wrong = [one for one in indices if not _INDEX.fullmatch(one) or ".." in one]
         if wrong or not indices:
             raise ValueError(f"allow.indices: {wrong[0]!r} is no index" if wrong else "allow.indices names no index")
         self._path = quote(",".join(indices), safe=",*") + "/_search"
-        super().__init__(
-            url=url, egress=egress, access=access, name=name, deadline_seconds=deadline_seconds, token=token,
-            link_url=link_url,
-        )  # fmt: skip
+        super().__init__(**common)
 
     def authorization(self, token: str) -> dict[str, str]:
         if ":" in token:

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
 from datetime import datetime
 
-from bot.clock import Clock
-from bot.store import Row, Store
+from bot.incidents.stored import Stored
+from bot.store import Row
 from bot.store.values import to_time
-from integrations.asking import Access, labels_in_words
+from integrations.asking import labels_in_words
 from integrations.records import Evidence, Findings, Question
 
 LISTED = 40
@@ -21,20 +20,11 @@ ALERTS = "alerts"
 """The attribute that says how many alerts an item stands for."""
 
 
-class StoredAlerts:
+class StoredAlerts(Stored):
     """`Source` of evidence of kind `alert`. `access` says who may read what a sender sent."""
 
     name = "alerts"
     kind = "alerts"
-
-    def __init__(
-        self, store: Store, workspace_id: str, clock: Clock, access: Callable[[str], Access], deadline_seconds: float
-    ) -> None:
-        self._store = store
-        self._workspace_id = workspace_id
-        self._clock = clock
-        self._access = access
-        self.deadline_seconds = deadline_seconds
 
     async def fetch(self, question: Question) -> Findings:
         """The alerts of the incident and of what was merged into it, those that began first before the others."""

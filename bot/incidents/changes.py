@@ -7,14 +7,14 @@ decided when it is read, by the settings of then.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import ValidationError
 
-from bot.clock import Clock
-from bot.store import Row, Store, Transaction
-from integrations.asking import Access, AnyNames
+from bot.incidents.stored import Stored
+from bot.store import Row, Transaction
+from integrations.asking import AnyNames
 from integrations.changes import change_of
 from integrations.changes.asked import flag_of, flag_service
 from integrations.records import ChangeEvent, Findings, Question
@@ -42,20 +42,11 @@ def keep_change(tx: Transaction, workspace_id: str, row: Row, body: Mapping[str,
     tx.insert("changes", [kept], ignore=True)
 
 
-class StoredChanges:
+class StoredChanges(Stored):
     """`Source` of changes that came by webhook. `access` says who may read what a sender sent."""
 
     name = "changes"
     kind = "changes"
-
-    def __init__(
-        self, store: Store, workspace_id: str, clock: Clock, access: Callable[[str], Access], deadline_seconds: float
-    ) -> None:
-        self._store = store
-        self._workspace_id = workspace_id
-        self._clock = clock
-        self._access = access
-        self.deadline_seconds = deadline_seconds
 
     async def fetch(self, question: Question) -> Findings:
         """Changes to the question's services, and those that name no service, up to the end of its window."""

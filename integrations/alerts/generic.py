@@ -14,6 +14,30 @@ from typing import Any
 
 from integrations.alerts import shape
 from integrations.alerts.elsewhere import plain, refuse_what_is_something_else
+from integrations.alerts.names import (
+    ENDED,
+    IDENTITY,
+    IDENTITY_ENDS,
+    INSIDE,
+    LABELS,
+    LINK,
+    LINK_ENDS,
+    LISTS,
+    NOT_THE_ALERT,
+    OTHER_LINKS,
+    OTHER_NAMES,
+    OTHER_TIMES,
+    SERVICE,
+    SEVERITY,
+    SEVERITY_ENDS,
+    STARTED,
+    STARTED_ENDS,
+    STATE_KEYS_THAT_ARE_OFTEN_NOT,
+    STATUS,
+    STATUS_ENDS,
+    TITLE,
+    TITLE_ENDS,
+)
 from integrations.errors import NotASignal
 from integrations.reading import mapping, moment, objects, text, web_address
 from integrations.records import Alert
@@ -23,82 +47,7 @@ NODES = 3000
 ALERTS = 10_000
 """Alerts of one payload."""
 
-TITLE = (
-    "title", "alerttitle", "alertname", "messagetitle", "eventtitle", "incidenttitle", "problemtitle", "summary",
-    "headline", "subject", "rulename", "alertrule", "monitorname", "alarmname", "checkname", "conditionname",
-    "policyname",
-    "displayname", "name", "eventname", "shortdescription", "msg", "message", "text", "alert", "description",
-    "problem", "reason", "body", "check", "rule", "output", "details",
-)  # fmt: skip
-SEVERITY = (
-    "severity", "alertseverity", "severitylevel", "eventseverity", "problemseverity", "sev", "level", "alertlevel",
-    "loglevel", "criticality", "priority", "alertpriority", "urgency", "impact", "alerttype", "importance",
-)  # fmt: skip
-STATUS = (
-    "status", "alertstatus", "state", "alertstate", "currentstate", "newstate", "newstatevalue", "statevalue",
-    "statusextended", "overallstate", "problemstate", "incidentstate", "eventstate", "alerttransition", "transition",
-    "alertaction", "eventaction", "monitorcondition", "action", "notificationtype", "messagetype", "eventtype",
-    "event", "type", "kind", "trigger", "triggertype", "newstatus", "alerttype",
-)  # fmt: skip
-STARTED = (
-    "startsat", "startedat", "startat", "starttime", "starttimestamp", "datestartzoned", "datestart", "start",
-    "triggeredat", "triggeredtime", "triggertime", "firedat", "firedtime", "firingat", "openedat", "opentime",
-    "activeat", "activesince", "detectedat", "occurredat", "occurrencetime", "eventtime", "alerttime", "begin", "since",
-    "createdat", "created", "createdtime", "creationtime", "timestamp", "time", "datetime", "longdatetime",
-    "shortdatetime", "date", "clock", "eventtimestamp", "lastseen", "lastupdated", "updatedat", "statechangetime",
-    "triggertimestart", "now",
-)  # fmt: skip
-TITLE_ENDS = ("title", "name", "summary", "subject", "desc", "description", "message", "msg", "output", "text")
-SEVERITY_ENDS = ("severity", "priority", "urgency", "criticality", "level")
-STATUS_ENDS = ("status", "state", "condition")
-STARTED_ENDS = ("datetime", "timestamp", "time", "date", "at")
-LINK_ENDS = ("url", "link", "uri")
-IDENTITY_ENDS = ("key", "uuid", "id")
-"""How other names for these end (`entity_display_name`, `firedDateTime`): taken where no name of the lists is there."""
-_OTHER_NAMES = re.compile(
-    "^(host|user|file|class|org|project|env|device|contact|agent|account|team|channel|receiver|workflow|space|namespace|"
-    "pod|node|cluster|region|metric|customer|domain|field|product|vendor|tool|source|sender|app)"
-)
-_OTHER_LINKS = re.compile("^(icon|image|img|avatar|logo|silence|unsubscribe|schema|photo|callback|webhook|runbook|doc)")
-_OTHER_TIMES = re.compile("^(end|resolv|clos|recover|clear|ack|updat|expir|last|delet)|updated")
-ENDED = ("endsat", "endedat", "endtime", "resolvedat", "resolvedtime", "closedat", "recoveredat", "clearedat")
-IDENTITY = (
-    "fingerprint", "dedupkey", "dedupekey", "deduplicationkey", "aggregationkey", "incidentkey", "alertkey", "alias",
-    "alertuniqueidentifier", "problemid", "incidentid", "alertid", "monitorid", "checkid", "ruleid", "uuid", "uid",
-    "guid", "key", "id", "eventid", "number",
-)  # fmt: skip
-LINK = (
-    "generatorurl", "alerturl", "incidenturl", "problemurl", "eventurl", "htmlurl", "weburl", "permalink", "url",
-    "link", "href", "detectorurl", "ruleurl", "monitorurl", "dashboardurl", "panelurl", "consoleurl", "detailsurl",
-    "targeturl",
-    "alertlink", "externalurl", "logurl", "source",
-)  # fmt: skip
-SERVICE = ("service", "servicename", "application", "applicationname", "app", "appname", "component", "workload")
-LABELS = (
-    "labels", "tags", "eventtags", "alerttags", "commonlabels", "fields", "dimensions", "attributes", "details",
-    "customdetails", "metadata",
-)  # fmt: skip
-INSIDE = frozenset({"data", "issue", "incident", "alert", "event", "problem", "payload", "detail", "notification"})
-"""Objects that are the alert, or hold it."""
 LABELS_DEEPEST = 3
-LISTS = (
-    "alerts", "events", "incidents", "problems", "notifications", "alarms", "items", "results", "records", "data",
-    "evalmatches",
-)  # fmt: skip
-_NOT_THE_ALERT = frozenset(
-    {
-        "snapshots", "page", "user", "actor", "sender", "creator", "author", "owner", "org", "organization", "account",
-        "installation", "contact", "contacts", "team", "teams", "assignee", "assignees", "host", "device", "node",
-        "resource", "project", "repository", "environment", "region", "tenant", "app", "service", "rules", "labels",
-        "tags", "annotations", "commonlabels", "commonannotations", "grouplabels", "links", "agents", "agent", "inputs",
-        "query", "queries", "metadata", "sdk", "contexts", "integration", "webhook", "receiver", "runbook",
-        "documentation", "customer", "integrations", "location",
-    }
-)  # fmt: skip
-"""Objects beside the alert: a name inside them is not the alert's."""
-_STATE_KEYS_THAT_ARE_OFTEN_NOT = frozenset(
-    {"type", "kind", "event", "eventtype", "action", "trigger", "notificationtype", "alerttype", "triggertype"}
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,7 +190,7 @@ def _walk(payload: Mapping[str, Any]) -> Iterator[Found]:
                     return
                 name = text(key, 200)
                 if isinstance(inner, Mapping | list):
-                    below.append(((*path, name), inner, beside or plain(name) in _NOT_THE_ALERT))
+                    below.append(((*path, name), inner, beside or plain(name) in NOT_THE_ALERT))
                 elif isinstance(value, Mapping):
                     yield Found(plain(name), (*path, name), inner, beside)
         level = below
@@ -265,7 +214,7 @@ def _candidates(
 
 
 def _identity(found: Sequence[Found]) -> str:
-    near = (one for one in _candidates(found, IDENTITY, IDENTITY_ENDS, _OTHER_NAMES) if not one.beside)
+    near = (one for one in _candidates(found, IDENTITY, IDENTITY_ENDS, OTHER_NAMES) if not one.beside)
     return next((said for one in near if (said := shape.meant(one.value, 500))), "")
 
 
@@ -275,7 +224,7 @@ def _title(found: Sequence[Found], payload: Mapping[str, Any], hints: Hints) -> 
         return said
     annotations = mapping(payload.get("annotations")) or mapping(payload.get("commonAnnotations"))
     labels = mapping(payload.get("labels")) or mapping(payload.get("commonLabels"))
-    near = [one for one in _candidates(found, TITLE, TITLE_ENDS, _OTHER_NAMES) if not one.beside]
+    near = [one for one in _candidates(found, TITLE, TITLE_ENDS, OTHER_NAMES) if not one.beside]
     direct = [one for one in near if one.depth == 0 and one.key in TITLE[: TITLE.index("name")]]
     for said in (
         *(shape.meant(one.value, 500) for one in direct),
@@ -342,14 +291,14 @@ def _status(found: Sequence[Found], payload: Mapping[str, Any], hints: Hints) ->
 def _state_word(one: Found) -> str:
     """The word of a state field; in `incident.resolved` or `ALERT_CLOSED` the last one counts."""
     said = text(one.value, 100)
-    if one.key not in _STATE_KEYS_THAT_ARE_OFTEN_NOT or shape.status_of(said) is not None:
+    if one.key not in STATE_KEYS_THAT_ARE_OFTEN_NOT or shape.status_of(said) is not None:
         return said
     parts = re.split(r"[\W_]+", said)
     return parts[-1] if len(parts) <= 4 else ""
 
 
 def _started(found: Sequence[Found]) -> datetime | None:
-    near = [one for one in _candidates(found, STARTED, STARTED_ENDS, _OTHER_TIMES) if not one.beside]
+    near = [one for one in _candidates(found, STARTED, STARTED_ENDS, OTHER_TIMES) if not one.beside]
     precise = (at for one in near if (at := moment(one.value)) is not None and not _only_a_day(one.value))
     return next(precise, next((at for one in near if (at := moment(one.value)) is not None), None))
 
@@ -362,7 +311,7 @@ def _link(found: Sequence[Found], payload: Mapping[str, Any], hints: Hints) -> s
     for path in hints.link:
         if (link := web_address(at_path(payload, path))) is not None:
             return link
-    near = [one for one in _candidates(found, LINK, LINK_ENDS, _OTHER_LINKS) if not one.beside]
+    near = [one for one in _candidates(found, LINK, LINK_ENDS, OTHER_LINKS) if not one.beside]
     return next((link for one in near if (link := web_address(one.value)) is not None), None)
 
 

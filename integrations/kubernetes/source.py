@@ -11,13 +11,13 @@ import asyncio
 import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Any, Literal, Unpack
 
-from integrations.asked import Allowed, Asked
-from integrations.asking import Access, Part, within
+from integrations.asked import Allowed, Asked, AskedOptions
+from integrations.asking import Part, within
 from integrations.changes.shape import commit_in
 from integrations.errors import IntegrationError
-from integrations.http import Api, Egress
+from integrations.http import Api
 from integrations.kubernetes.objects import (
     ConfigMap,
     Event,
@@ -44,25 +44,11 @@ class Kubernetes(Asked):
 
     kind = "kubernetes"
 
-    def __init__(
-        self,
-        *,
-        url: str,
-        egress: Egress,
-        access: Access,
-        paths: Sequence[str] = (),
-        name: str | None = None,
-        deadline_seconds: float = 3.0,
-        token: str | None = None,
-        link_url: str | None = None,
-    ) -> None:
-        super().__init__(
-            url=url, egress=egress, access=access, name=name, deadline_seconds=deadline_seconds, token=token,
-            link_url=link_url,
-        )  # fmt: skip
+    def __init__(self, *, paths: Sequence[str] = (), **common: Unpack[AskedOptions]) -> None:
+        super().__init__(**common)
         self._allowed = Allowed(self.name, "paths", paths)
-        self._page = link_url or ""
-        self._metadata = self.opened(url, egress, token, {"Accept": METADATA_ONLY})
+        self._page = common.get("link_url") or ""
+        self._metadata = self.opened(common["url"], common["egress"], common.get("token"), {"Accept": METADATA_ONLY})
 
     async def aclose(self) -> None:
         await super().aclose()

@@ -14,7 +14,7 @@ from integrations.alerts.doors import SENDERS
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 OURS = {
     "alerts", "asked", "asking", "bundle", "errors", "fixtures", "http", "logs", "openai_batches",
-    "otlp", "ports", "reading", "records",
+    "otlp", "packed", "ports", "reading", "records",
 }  # fmt: skip
 """What lies in `integrations/` and is no outside system, or another part of one (`openai_batches`)."""
 WITHOUT_CASSETTE = {"slack", "openai", "collector"}
