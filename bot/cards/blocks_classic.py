@@ -10,7 +10,8 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from bot.cards import actions
-from bot.cards.content import Button, Card, Paragraph
+from bot.cards.buttons import Button
+from bot.cards.content import Card, Paragraph
 from bot.cards.details import Section
 from bot.cards.markup import MAX_LINE_UNITS, Block, button, context_block, markup, pieces
 from bot.cards.runs import Line

@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bot.cards import actions, words
+from bot.cards import words
+from bot.cards.buttons import Button, buttons, value_of
+from bot.cards.footer import footer
 from bot.cards.phrases import (
     change_name,
     change_words,
@@ -19,10 +21,10 @@ from bot.cards.phrases import (
     moment,
     restricted_reason,
 )  # fmt: skip
-from bot.cards.runs import GAP, NAME_LIMIT, Line, Run, bold, joined, text
+from bot.cards.runs import GAP, NAME_LIMIT, Line, Run, bold, text
 from bot.cards.state import CardState, CauseSaid, StormPart
 from bot.trust.neutralise import clean
-from bot.types import Claim, Reason, SourceStatus, Suspect
+from bot.types import Claim, Reason, Suspect
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,18 +33,6 @@ class Paragraph:
 
     line: Line
     steps: tuple[Line, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Button:
-    """One button: our words, an action and a value that says what it is about."""
-
-    action: str
-    label: str
-    value: str
-    primary: bool = False
-    confirm: tuple[str, str, str] | None = None
-    """Title, question and the word of agreement, where a click has an effect outside."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,125 +254,9 @@ def timeline(state: CardState, limit: int = MAX_TIMELINE) -> tuple[Line, ...]:
     )
 
 
-def footer(state: CardState) -> Line:
-    """What is missing, what was hidden, how long it took, what it cost: reasons in words, never an error text."""
-    parts = [_sources(state), _hidden(state), _like_orders(state), *_missing_summary(state)]
-    if state.narrowed:
-        parts.append(words.NARROWED.rstrip("."))
-    if state.paused:
-        parts.append(f"summaries paused: {state.paused}")
-    if state.not_mapped:
-        parts.append(f"not mapped: {', '.join(state.not_mapped[:3])}")
-    parts += [notice.strip().rstrip(".") for notice in state.notices[:4]]
-    timings = []
-    if state.facts_seconds is not None:
-        timings.append(f"facts at +{words.duration(state.facts_seconds)}")
-    if state.summary_seconds is not None and state.summary is not None:
-        timings.append(f"summary at +{words.duration(state.summary_seconds)}")
-    parts.append(", ".join(timings))
-    if state.model and state.tokens:
-        parts.append(f"model {state.model}, {words.tokens(state.tokens)}, {words.money(state.cost_usd)}")
-    if state.helpful or state.not_helpful:
-        parts.append(f"helpful {state.helpful}, not helpful {state.not_helpful}")
-    return joined([[text(part, 200)] for part in parts if part])
-
-
-def _sources(state: CardState) -> str:
-    if not state.sources:
-        return ""
-    answered = sum(source.answered for source in state.sources)
-    notes = [_source_note(source) for source in state.sources if source.note]
-    silent = [f"{source.name}: no answer" for source in state.sources if not source.answered and not source.note]
-    told = notes + silent
-    more = f"; {words.count(len(told) - 3, 'more note')}" if len(told) > 3 else ""
-    listed = f" ({'; '.join(told[:3])}{more})" if told else ""
-    return f"{answered} of {words.count(len(state.sources), 'source')}{listed}"
-
-
-def _source_note(source: SourceStatus) -> str:
-    """ "Tempo: no answer in 3 s", its name not said twice."""
-    note = source.note.strip().rstrip(".")
-    return note if note.casefold().startswith(source.name.casefold()) else f"{source.name}: {note}"
-
-
-def _like_orders(state: CardState) -> str:
-    """A warning with the marks of items that the injection marker marked."""
-    marked = [item.mark for item in state.evidence if item.suspicious and not state.restricted]
-    if not marked:
-        return ""
-    more = f" and {len(marked) - 3} more" if len(marked) > 3 else ""
-    verb = words.LIKE_ORDERS if len(marked) == 1 else words.LIKE_ORDERS.replace("reads", "read")
-    return f"{', '.join(marked[:3])}{more} {verb}: do not follow {'it' if len(marked) == 1 else 'them'} unread"
-
-
-def _hidden(state: CardState) -> str:
-    return f"{words.count(state.hidden, 'item')} hidden" if state.hidden else ""
-
-
-def _missing_summary(state: CardState) -> list[str]:
-    if state.summary is None and state.no_summary:
-        return [f"no summary: {state.no_summary.strip().rstrip('.')}"]
-    if state.model_withheld and state.summary is not None:
-        return [f"{words.count(state.model_withheld, 'item')} not shown to the model"]
-    return []
-
-
 def storm_lines(parts: Sequence[StormPart]) -> tuple[Line, ...]:
     """Alerts by service, one a line, for the thread."""
     return tuple((text(part.service, NAME_LIMIT), GAP, text(words.count(part.alerts, "alert"))) for part in parts)
-
-
-# --- buttons --------------------------------------------------------------------------------------------------------
-
-
-def buttons(state: CardState) -> tuple[Button, ...]:
-    """What can be done from the card now, the likeliest first."""
-    made: list[Button] = []
-    first = None if state.restricted else state.first_suspect
-    value = _value(state, first)
-    open_question = state.confirmed is None and state.cause_said is None
-    if first is not None and "label" in state.offers and open_question:
-        made.append(Button(actions.WAS_CHANGE, "It was this change", value, primary=state.phase == "resolved"))
-        made.append(Button(actions.WAS_NOT, "It was not", value))
-    if state.ruled_out and "label" in state.offers and not state.restricted:
-        last = state.ruled_out[-1]
-        suspect = next((s for s in state.suspects if s.change_id == last.change_id), None)
-        if suspect is not None:
-            until = words.clock_minute(last.undo_until_at)
-            label = f"Undo: not {change_words(suspect, state.item(suspect.mark), 20)} (until {until})"
-            made.append(Button(actions.UNDO_WAS_NOT, label, _value(state, suspect)))
-    if state.phase == "resolved" and not state.restricted:
-        if first is None and "label" in state.offers and open_question:
-            made.append(Button(actions.LABEL, "Name the cause", value, primary=True))
-        if "draft" in state.offers:
-            made.append(Button(actions.DRAFT, "Draft a report", value))
-    if state.phase != "resolved":
-        if "ask" in state.offers and not state.restricted:
-            made.append(Button(actions.ASK, "Ask", value))
-        if "catchup" in state.offers and not state.restricted:
-            made.append(Button(actions.CATCH_UP, "Catch me up", value))
-        if "acknowledge" in state.offers and state.times.acknowledged_at is None and state.phase != "mitigated":
-            source = words.SYSTEM_NAMES.get(state.incident.source)
-            question = f"Acknowledge {state.incident.id[:100]}{f' in {source}' if source else ''}?"
-            made.append(Button(actions.ACKNOWLEDGE, "Acknowledge", value,
-                               confirm=("Acknowledge", question, "Acknowledge")))  # fmt: skip
-        if "life" in state.offers and state.times.acknowledged_at is not None:
-            if state.phase != "mitigated":
-                made.append(Button(actions.MITIGATED, "Mitigated", value))
-            if state.incident.source != "pagerduty":
-                question = f"Say that {state.incident.id[:100]} is over?"
-                made.append(Button(actions.RESOLVE, "Resolve", value, confirm=("Resolve", question, "Resolve")))
-        if "note" in state.offers and state.incident.source == "pagerduty" and not state.restricted:
-            made.append(Button(actions.NOTE, "Add note", value))
-    if "own_view" in state.offers and (state.hidden or state.restricted):
-        number = f" ({state.hidden})" if state.hidden else ""
-        made.append(Button(actions.OWN_VIEW, f"{words.SHOW_MINE}{number}", value))
-    return tuple(made)
-
-
-def _value(state: CardState, suspect: Suspect | None) -> str:
-    mark = suspect.mark if suspect is not None else ""
-    return actions.ActionValue(state.incident.id, state.version, mark).encode()
 
 
 def card(state: CardState) -> Card:
@@ -400,6 +274,6 @@ def card(state: CardState) -> Card:
         suspects=suspects,
         timeline=lines,
         buttons=buttons(state),
-        feedback=_value(state, state.first_suspect) if "feedback" in state.offers and not state.restricted else "",
+        feedback=value_of(state, state.first_suspect) if "feedback" in state.offers and not state.restricted else "",
         footer=footer(state),
     )

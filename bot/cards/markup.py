@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from bot.cards import words
-from bot.cards.content import Button
+from bot.cards.buttons import Button
 from bot.cards.runs import Line, Run
 from bot.trust.neutralise import (
     LinkPolicy,

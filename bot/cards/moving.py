@@ -16,7 +16,7 @@ from bot.cards import actions, phrases, words
 from bot.cards.render import PARTS, Part
 from bot.cards.state import CardState
 from bot.store import Row, Transaction
-from bot.trust.neutralise import mrkdwn, mrkdwn_object, plain_text
+from bot.trust.neutralise import LinkPolicy, mrkdwn, mrkdwn_link, mrkdwn_object, plain_text
 
 NEVER_PERMITTED = datetime(1970, 1, 1, tzinfo=UTC)
 MOVED = "moved"
@@ -126,5 +126,5 @@ def _told(before: CardState, channel: str) -> str:
     number = f" (#{incident.number})" if incident.number is not None else ""
     since = words.clock_minute(incident.triggered_at)
     on_call = f", on-call {mrkdwn(incident.on_call, 80)}" if incident.on_call else ""
-    name = mrkdwn(f"{incident.id}{number}", 80)
+    name = mrkdwn_link(incident.url, f"{incident.id}{number}", LinkPolicy(before.links))
     return f"*{phrases.severity(before)}* {name}, since {since}{on_call}. Its card is in <#{channel}> now."

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from bot.cards import content, details, phrases, words
+from bot.cards.footer import footer
 from bot.cards.markup import MAX_LINE_UNITS, Block, context_block, pieces
 from bot.cards.render import Form, RenderedPart, plain
 from bot.cards.runs import GAP, NAME_LIMIT, Line, Run, bold, text
@@ -162,7 +163,7 @@ def catch_up(told: CatchUp, form: Form) -> RenderedPart:
     tried = said_by_people(state)
     lines.append((bold("Tried"), GAP, *(_listed(tried, "") if tried else ()), text(NO_MESSAGES)))
     lines.append((bold("Open"), GAP, *_open(state)))
-    return drawn([heading(state, "Catch-up"), *lines], state, form, content.footer(state))
+    return drawn([heading(state, "Catch-up"), *lines], state, form, footer(state))
 
 
 def _cause(state: CardState) -> Line:

@@ -8,7 +8,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from bot.cards.state import CardState, StormPart, collecting, from_ranked
+from bot.cards.making import collecting, from_ranked
+from bot.cards.state import CardState, StormPart
 from bot.types import (
     Claim,
     Plot,

@@ -15,7 +15,8 @@ from typing import Any, Literal, Protocol
 
 from bot.cards import phrases, words
 from bot.cards.limits import MAX_TEXT
-from bot.cards.state import CardState, from_ranked
+from bot.cards.making import from_ranked
+from bot.cards.state import CardState
 from bot.flows.entitled import Entitled
 from bot.flows.reading import NotTriaged
 from bot.triage.permit import permit_ranked

@@ -9,8 +9,8 @@ from __future__ import annotations
 import hashlib
 import re
 
+from bot.cards.making import from_ranked
 from bot.cards.page import page
-from bot.cards.state import from_ranked
 from bot.cards.words import clock_minute
 from bot.flows.entitled import Entitled
 from bot.flows.requests import Request

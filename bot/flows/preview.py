@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bot.cards.state import CardState, from_ranked
+from bot.cards.making import from_ranked
+from bot.cards.state import CardState
 from bot.clock import Clock
 from bot.triage.collect import Collected, Collector, Edge
 from bot.triage.permit import Permitted, permit

@@ -5,8 +5,9 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+from bot.cards.making import from_ranked
 from bot.cards.render import render
-from bot.cards.state import CardState, from_ranked
+from bot.cards.state import CardState
 from bot.flows.engine import Steps
 from bot.flows.parts import Parts, target_of
 from bot.incidents.book import incident_of

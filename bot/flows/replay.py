@@ -10,7 +10,8 @@ from datetime import timedelta
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
-from bot.cards.state import CardState, from_ranked
+from bot.cards.making import from_ranked
+from bot.cards.state import CardState
 from bot.clock import ManualClock
 from bot.triage.collect import Collector
 from bot.triage.permit import permit

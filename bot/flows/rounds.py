@@ -8,7 +8,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from functools import partial
 
-from bot.cards.state import CardState, from_ranked
+from bot.cards.making import from_ranked
+from bot.cards.state import CardState
 from bot.flows.audience import AudienceEvents
 from bot.flows.engine import Engine
 from bot.flows.parts import Parts, target_of

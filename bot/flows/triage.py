@@ -18,7 +18,8 @@ from functools import partial
 from typing import Any
 
 from bot import telemetry
-from bot.cards.state import CardState, collecting, from_ranked
+from bot.cards.making import collecting, from_ranked
+from bot.cards.state import CardState
 from bot.cards.words import HELD_OUT
 from bot.errors import SitrepError
 from bot.flows.asked import shown_for

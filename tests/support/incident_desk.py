@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from types import SimpleNamespace
 
 import prompts
+from bot.cards.making import from_ranked
 from bot.cards.outbox import Outbox
-from bot.cards.state import from_ranked
 from bot.clock import ManualClock
 from bot.experiment.live import LiveExperiments
 from bot.experiment.switch import KillSwitch

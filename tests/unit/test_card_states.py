@@ -7,10 +7,11 @@ from datetime import timedelta
 import pytest
 
 from bot.cards.actions import ActionValue
+from bot.cards.making import collecting, from_ranked
 from bot.cards.phrases import change_name
 from bot.cards.render import PARTS, parts_of, render
 from bot.cards.samples import BEGAN, LINKS, SUSPECTS, every_state, facts, incident, ranked, with_summary
-from bot.cards.state import CardState, StormPart, collecting, from_ranked
+from bot.cards.state import CardState, StormPart
 from bot.types import Reason, Rejected
 
 FORMS = ["modern", "classic"]

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from bot.cards import drawn
 from bot.cards.details import sections
 from bot.cards.limits import violations
+from bot.cards.making import from_ranked
 from bot.cards.page import page
 from bot.cards.render import render
 from bot.cards.samples import PLOT, WATERFALL, every_state, facts, ranked
-from bot.cards.state import from_ranked
 from bot.triage.draw import MAX_BARS, MAX_POINTS, plot, waterfall
 from bot.triage.permit import permit_ranked
 from bot.trust.audience import Audience

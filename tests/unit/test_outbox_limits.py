@@ -8,9 +8,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from bot.cards import words
+from bot.cards.making import collecting
 from bot.cards.outbox import Outbox, OutboxLimits
 from bot.cards.samples import every_state, facts, incident
-from bot.cards.state import CardState, collecting
+from bot.cards.state import CardState
 from bot.clock import ManualClock, SystemClock
 from bot.store.sqlite import SqliteStore
 from integrations.errors import Refused, Unavailable

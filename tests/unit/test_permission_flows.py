@@ -8,7 +8,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from bot.cards.state import CardState, from_ranked
+from bot.cards.making import from_ranked
+from bot.cards.state import CardState
 from bot.cards.turns import Turns
 from bot.clock import ManualClock
 from bot.flows.parts import Timeouts
