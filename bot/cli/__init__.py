@@ -31,6 +31,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "alerts": ("bot.cli.alerts", "read what a monitoring system sends as alerts"),
     "privacy": ("bot.cli.privacy", "erase what is stored about a person"),
     "mcp": ("bot.cli.mcp", "what an MCP server offers, to approve its tools"),
+    "labels": ("bot.cli.labels", "what responders' notes name as the cause of incidents without a label"),
     "review": ("bot.cli.review", "the risk of a change before it is merged: a gate for CI"),
     "check": ("bot.cli.check", "what start-up would refuse: settings, models, prompts, policy"),
     "doctor": ("bot.cli.doctor", "is this installation in order; what leaves it, to whom"),

@@ -28,7 +28,7 @@ LIVE_BAR = 0.9
 
 
 @click.command("prompts")
-@click.option("--only", metavar="PROMPT", help="Cases of this prompt alone (ask, review, triage, validate).")
+@click.option("--only", metavar="PROMPT", help="Cases of this prompt alone (ask, mine, review, triage, validate).")
 @click.option("--scripted", is_flag=True, help="Play the cases' own answers, though a model is configured.")
 @click.option("--all-pins", is_flag=True, help="Go on after the cheapest pin that passes.")
 @click.option(

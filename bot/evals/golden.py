@@ -20,6 +20,7 @@ from bot.guardrails.risk import highest, reasons
 from bot.model.admission import Priority
 from bot.model.call import Answer, Asks, ModelCall, Reply
 from bot.model.pins import Pin, Use
+from bot.triage import mine
 from bot.triage.check import Guards, check, check_answer
 from bot.triage.compose import Composed, compose
 from bot.triage.infer import infer
@@ -67,7 +68,7 @@ class Played:
 
     outcome: str
     reason: str
-    composed: Composed | Question
+    composed: Composed | Question | mine.Question
     usage: Usage | None = None
     cited: Mapping[str, list[list[str]]] | None = None
     risk: str | None = None
@@ -243,6 +244,25 @@ async def _review(case: Case, asking: Asking) -> Played:
     return played
 
 
+async def _mine(case: Case, asking: Asking) -> Played:
+    """What responders' notes name as the cause."""
+    stated = case.data["given"]
+
+    def orders(text: str) -> bool:
+        return any(one in text for one in stated.get("suspicious", ()))
+
+    made = mine.question(given(case.data), stated["notes"], case.prompt, fence=FENCE, orders=orders)
+    assert made is not None, "a case of this prompt has suspects and notes"
+    call = mine.asked(made, workspace_id="golden", workflow_id=f"eval:{asking.run}", step=case.id, team=None)
+    call = replace(call, use=asking.use, priority=asking.priority)
+    reply = await asking.gateway.complete(call, asking.deadline_seconds)
+    told = mine.proposal(reply, made)
+    found = (f"{told.cause} {told.suspect.mark}" if told.suspect else told.cause,)
+    played = Played(told.outcome, told.reason, made, reply.usage, findings=found if told.outcome == "released" else ())
+    await _conclude(asking, reply, played)
+    return played
+
+
 def _shown(composed: Composed, call: ModelCall) -> Composed:
     """The composed items with the texts that were really sent."""
     return replace(composed, system=call.system, user=call.user)
@@ -255,9 +275,21 @@ async def _conclude(asking: Asking, reply: Reply, played: Played) -> None:
 
 
 Player = Callable[[Case, Asking], Awaitable[Played]]
-PLAYERS: Mapping[str, Player] = {"triage": _cited, "ask": _cited, "validate": _validate, "review": _review}
+PLAYERS: Mapping[str, Player] = {
+    "triage": _cited,
+    "ask": _cited,
+    "validate": _validate,
+    "review": _review,
+    "mine": _mine,
+}
 """How the cases of a prompt are played; a prompt without a player has tests of its own."""
-USES: Mapping[str, Use] = {"triage": "triage", "ask": "ask", "validate": "validate", "review": "review"}
+USES: Mapping[str, Use] = {
+    "triage": "triage",
+    "ask": "ask",
+    "validate": "validate",
+    "review": "review",
+    "mine": "batch",
+}
 
 
 async def play(case: Case, asking: Asking) -> Played:
@@ -283,8 +315,10 @@ def problems(case: Case, played: Played, *, scripted: bool) -> list[str]:
     if isinstance(composed, Composed):
         told |= {"suspects": [position for position, _ in composed.suspects]}
         told |= {"left_out": [list(one) for one in composed.left_out]}
-    else:
+    elif isinstance(composed, Question):
         told |= {"left_out": composed.left_out, "risk": played.risk, "findings": list(played.findings)}
+    else:
+        told |= {"findings": list(played.findings)}
     for name, value in told.items():
         if expect.get(name, value) != value:
             found.append(f"{name.replace('_', ' ')}: {value!r}, not {expect[name]!r}")
@@ -301,6 +335,10 @@ def _live_problems(case: Case, played: Played) -> list[str]:
     if case.prompt.name == "review":
         ended = played.outcome == "released" and played.risk in case.data["wants"]
         return [] if ended else [f"ended {played.outcome} with the risk {played.risk}, not {case.data['wants']}"]
+    if case.prompt.name == "mine":
+        # What the check refused has proposed nothing, which is as good as "unknown".
+        found = played.findings[0] if played.findings else "unknown"
+        return [] if found in case.data["wants"] else [f"ended {played.outcome} with {found}, not {case.data['wants']}"]
     if case.prompt.name == "validate":
         wanted = {"pass": "released", "reject": "rejected"}.get(case.data.get("wants", ""), played.outcome)
     else:

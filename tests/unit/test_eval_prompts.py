@@ -39,7 +39,7 @@ def test_without_a_model_the_answers_of_the_cases_are_played(monkeypatch, tmp_pa
     assert all(bar["holds"] for bar in told["bars"])
     assert told["totals"]["smallest"] == {
         "triage": "smollm2-135m-instruct-q4_1", "ask": "gpt-5-mini-2025-08-07", "review": "gpt-5-mini-2025-08-07",
-        "validate": "gpt-4.1-nano-2025-04-14",
+        "validate": "gpt-4.1-nano-2025-04-14", "batch": "gpt-4.1-nano-2025-04-14",
     }  # fmt: skip
     assert not (tmp_path / "sitrep.db").exists(), "played answers cost nobody anything"
 

@@ -178,6 +178,7 @@ SHELL = {
     "replay": "asks, below",
     "triage": "a dry run asks like a triage: tests/unit of the preview",
     "permissions": "says which rule lets whom read; shows no text",
+    "labels": "reads the database's texts, as audit does",
     "audit": "reads the database's texts: whoever may read the file, has them",
     "db": "an export has no text from outside, and asks for whom it is: tests/unit/test_permission_shell.py",
     "report": "asks for the person it is for: the same",
