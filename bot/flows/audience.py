@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 
 from bot import telemetry
 from bot.clock import Clock
-from bot.incidents.intake import Start
+from bot.incidents.applying import Start
 from bot.store import Store
 from bot.trust.directory import DirectoryCache
 from bot.trust.recheck import AudienceEvent, EventKind, plan, standing_cards, waiting

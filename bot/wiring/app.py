@@ -41,8 +41,9 @@ from bot.flows.views import IncidentView, Views
 from bot.flows.warm import WarmWorker, prepare_review
 from bot.flows.warm import redact_value as warm_redact_value
 from bot.incidents import topology
+from bot.incidents.applying import Start
 from bot.incidents.book import Book
-from bot.incidents.intake import Drainer, Start
+from bot.incidents.intake import Drainer
 from bot.incidents.poller import Poller
 from bot.incidents.signals import redacted_signal, store_signals
 from bot.model.gateway import Gateway

@@ -23,8 +23,9 @@ from bot.flows.parts import Parts, Timeouts
 from bot.flows.refresh import RefreshFlow
 from bot.flows.triage import TriageFlow
 from bot.incidents.alert_source import StoredAlerts
+from bot.incidents.applying import Start
 from bot.incidents.book import Book
-from bot.incidents.intake import Drainer, Start
+from bot.incidents.intake import Drainer
 from bot.incidents.routing import Routing
 from bot.incidents.signals import store_signals
 from bot.model.call import Answer as ModelAnswer

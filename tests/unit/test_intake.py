@@ -223,12 +223,12 @@ async def test_a_signal_that_kills_the_process_every_time_is_set_aside_after_fiv
     while starts < 9:
         starts += 1
         drainer = Drainer(bench.store, "W", ROUTING, ManualClock(T0), bench.start, bench.neighbours)
-        apply = drainer._apply
+        apply = drainer._applier._apply
 
         def poisoned(tx, row, *more, apply=apply):
             return dies() if row["delivery_key"] == "d0" else apply(tx, row, *more)
 
-        drainer._apply = poisoned
+        drainer._applier._apply = poisoned
         try:
             await drainer._count_starts()
             await drainer.drain()

@@ -13,8 +13,9 @@ from bot.clock import ManualClock
 from bot.errors import NotPermitted
 from bot.flows.life import IncidentLife
 from bot.flows.views import Views
+from bot.incidents.applying import Start
 from bot.incidents.book import Book, incident_of
-from bot.incidents.intake import Drainer, Start
+from bot.incidents.intake import Drainer
 from bot.incidents.routing import Routing, Service
 from bot.incidents.signals import store_signals
 from bot.trust.audience import Audience, AudienceUnknown, placed

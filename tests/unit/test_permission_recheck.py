@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from bot.clock import ManualClock
 from bot.flows.audience import AudienceEvents
-from bot.incidents.intake import Start
+from bot.incidents.applying import Start
 from bot.store.sqlite import SqliteStore
 from bot.trust.directory import DirectoryCache
 from bot.trust.recheck import AudienceEvent, StandingCard, plan, standing_cards, waiting
