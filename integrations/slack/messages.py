@@ -6,6 +6,7 @@ Slack gives a distributed app outside its Marketplace 15 messages a minute, othe
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,6 +15,7 @@ from typing import Any
 from integrations.errors import Unavailable
 from integrations.slack.web import SlackWeb
 
+_TS = re.compile(r"\d{1,12}\.\d{1,9}")
 PAGE = 200
 MAX_WAIT_SECONDS = 120.0
 """Spent on rate limits in one reading."""
@@ -35,7 +37,7 @@ async def written_since(web: SlackWeb, channel: str, since: datetime, limit: int
     try:
         pages = web.pages("conversations.history", "messages", params, limit=PAGE, wait_seconds=MAX_WAIT_SECONDS)
         async for page in pages:
-            found += [one for one in page if isinstance(one, Mapping)]
+            found += [one for one in page if isinstance(one, Mapping) and _written_at(one) > since.timestamp()]
             if len(found) >= limit:
                 whole = len(found) == limit
                 break
@@ -44,3 +46,9 @@ async def written_since(web: SlackWeb, channel: str, since: datetime, limit: int
             raise
         whole = False
     return Written(tuple(reversed(found[:limit])), whole)
+
+
+def _written_at(message: Mapping[str, Any]) -> float:
+    """Seconds since the epoch; 0 for a message that does not say: some servers list them whatever is asked."""
+    ts = message.get("ts")
+    return float(ts) if isinstance(ts, str) and _TS.fullmatch(ts) else 0.0

@@ -25,6 +25,7 @@ from integrations.slack import (
     verify_signature,
     web_client,
 )  # fmt: skip
+from integrations.slack.messages import written_since
 
 NOW = datetime(2026, 11, 23, 14, 2, 10, tzinfo=UTC)
 MESSAGE = Message(
@@ -695,3 +696,33 @@ async def test_what_is_asked_of_slack_when_a_channel_is_made(connect: Any) -> No
     assert sent[1] == ("conversations.invite", {"channel": made, "users": "U1", "force": True})
     assert [method for method, _ in sent[2:]] == ["conversations.setTopic", "conversations.setPurpose"]
     assert len(sent[2][1]["topic"]) == 250
+
+
+# --- what was written in a channel --------------------------------------------------------------------------------
+
+
+def written(ago: float, channel: str = "C0ALERTS") -> dict[str, Any]:
+    return {"type": "message", "channel": channel, "ts": f"{NOW.timestamp() - ago:.6f}", "text": f"{ago:g} s ago"}
+
+
+async def test_what_was_written_since_a_moment_is_read_over_pages_and_a_rate_limit(connect):
+    workspace = Workspace(page=2)
+    workspace.messages = [written(ago) for ago in (900, 600, 300, 200, 100)] + [written(50, "C0OTHER")]
+    limited = iter([(429, {"retry-after": "0"}, b"")])
+    web, _ = await connect(lambda asked: (
+        next(limited, None) or workspace.answer(asked) if "cursor" in asked.target else workspace.answer(asked)
+    ))  # fmt: skip
+    read = await written_since(web, "C0ALERTS", NOW - timedelta(seconds=600), 10)
+    assert ([one["text"] for one in read.messages], read.whole) == (["300 s ago", "200 s ago", "100 s ago"], True)
+    asked = [body for method, body in workspace.bodies if method == "conversations.history"]
+    assert {(one["channel"], one["limit"], one["inclusive"]) for one in asked} == {("C0ALERTS", "200", "false")}
+
+
+@pytest.mark.parametrize(("answer", "raised"), [
+    (error("missing_scope", needed="channels:history"), Denied), (error("not_in_channel"), Denied), (ok(), Malformed),
+    ((503, {}, b""), Unavailable),
+])  # fmt: skip
+async def test_a_channel_that_cannot_be_read_back_is_exactly_one_error(connect, answer, raised):
+    web, _ = await connect(lambda asked: answer)
+    with pytest.raises(raised):
+        await written_since(web, "C0ALERTS", NOW, 10)

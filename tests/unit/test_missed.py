@@ -174,12 +174,10 @@ class Web:
 
 
 async def test_pages_are_put_in_the_order_of_writing_and_bounded():
-    pages = [[{"ts": "4"}, "junk", {"ts": "3"}], [], [{"ts": "2"}, {"ts": "1"}]]
-    read = await written_since(Web(pages), "C1", T0, 10)
-    assert ([one["ts"] for one in read.messages], read.whole) == (["1", "2", "3", "4"], True)
-    read = await written_since(Web(pages), "C1", T0, 3)
-    assert ([one["ts"] for one in read.messages], read.whole) == (["2", "3", "4"], False)
-    read = await written_since(Web(pages[:1], limited=True), "C1", T0, 10)
-    assert ([one["ts"] for one in read.messages], read.whole) == (["3", "4"], False)
+    one, two, three, four = ({"ts": f"{T0.timestamp() + n:.6f}"} for n in (1, 2, 3, 4))
+    pages = [[four, "junk", {"ts": "no time"}, three], [], [two, one, {"ts": f"{T0.timestamp():.6f}"}]]
+    assert await written_since(Web(pages), "C1", T0, 10) == Written((one, two, three, four), True)
+    assert await written_since(Web(pages), "C1", T0, 3) == Written((two, three, four), False)
+    assert await written_since(Web(pages[:1], limited=True), "C1", T0, 10) == Written((three, four), False)
     with pytest.raises(Unavailable):
         await written_since(Web([], limited=True), "C1", T0, 10)
