@@ -27,11 +27,12 @@ from bot.flows.channels import Opened, Refusal
 from bot.flows.reading import NotTriaged
 from bot.flows.requests import Request
 from bot.listeners import answers
+from bot.listeners.app import CHANNEL_EVENTS, GROUP_EVENTS, PERSON_EVENTS, TRIAGE_MESSAGE, Listeners
 from bot.listeners.app import COMMAND as COMMAND_NAME
-from bot.listeners.app import TRIAGE_MESSAGE, Listeners
 from bot.listeners.commands import COMMANDS, help_for, parse
 from bot.listeners.desk import Label
 from bot.listeners.http import slack_route
+from bot.listeners.incoming import ASSISTANT_EVENTS
 from bot.wiring import doctor_outside
 from integrations.errors import Denied, Refused, Unavailable
 from integrations.fixtures import FakeReplies, FakeScreens
@@ -1043,6 +1044,27 @@ async def test_every_event_of_the_manifest_is_heard(door: Door) -> None:
         assert door.readers.heard or door.gone or door.ear.heard or len(door.requests.kept) > kept, name
     (shortcut,) = manifest["features"]["shortcuts"]
     assert shortcut["callback_id"] == TRIAGE_MESSAGE
+
+
+CONNECT_EVENTS = {
+    "shared_channel_invite_accepted", "shared_channel_invite_approved", "shared_channel_invite_received",
+}  # fmt: skip
+"""Heard where somebody subscribes to them: they need scopes over Slack Connect's invitations that nothing else does.
+The hourly check finds a pending invitation without them."""
+
+
+def test_the_manifest_subscribes_to_every_event_that_is_listened_for() -> None:
+    import yaml
+
+    manifest = yaml.safe_load((ROOT / "docs" / "slack" / "manifest.yaml").read_text(encoding="utf-8"))
+    subscribed = set(manifest["settings"]["event_subscriptions"]["bot_events"])
+    source = (ROOT / "bot" / "listeners" / "app.py").read_text(encoding="utf-8")
+    single = set(re.findall(r'app\.event\("([a-z_.]+)"\)', source)) | {"app_mention", "app_home_opened"}
+    lists = {*CHANNEL_EVENTS, *GROUP_EVENTS, *PERSON_EVENTS, *ASSISTANT_EVENTS}
+    messages = {one for one in subscribed if one.startswith("message.")}
+    assert messages == {"message.channels", "message.groups", "message.im"}
+    assert (single - {"message"}) | lists == (subscribed - messages) | CONNECT_EVENTS
+    assert [one["callback_id"] for one in manifest["features"]["shortcuts"]] == [TRIAGE_MESSAGE]
 
 
 # --- what is heard --------------------------------------------------------------------------------------------------
