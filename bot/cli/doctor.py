@@ -100,7 +100,7 @@ def _lines(told: Leaving) -> list[str]:
         lines += ["", "Allowed, and nothing is sent there, since no setting leads there:", f"    {', '.join(idle)}"]
     lines.append("")
     if not told.rules:
-        lines.append("To a model: nothing; no model is configured, or no source.")
+        lines.append("To a model: no evidence; no model is configured, or no source.")
     else:
         lines.append('To a model: an item leaves only if its source and its service both say "allowed".')
         for kind in ("source", "service"):

@@ -40,6 +40,13 @@ SENT_TO_MODEL = (
     "replaced, and only those that everyone who will read the answer may read"
 )
 
+REVIEWED_BY_MODEL = (
+    "pieces of a diff that somebody gives to `sitrep review` or POST /reviews, secrets and personal data replaced"
+)
+MINED_BY_MODEL = (
+    "for `sitrep labels`: notes and ranked changes of incidents that are over, secrets and personal data replaced"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Destination:
@@ -178,7 +185,10 @@ def _models(pins: Sequence[Pin]) -> Iterator[Destination]:
     for pin in pins:
         whose = "own server" if pin.hosting == "own" else "hosted"
         who = f"model {pin.name} ({whose}; {pin.residency})"
-        yield Destination(_at(pin.endpoint), who, "models.toml, SITREP_MODEL, SITREP_MODEL_URL", (SENT_TO_MODEL,))
+        sent = [SENT_TO_MODEL] if pin.uses & {"triage", "ask", "validate"} else []
+        sent += [REVIEWED_BY_MODEL] if "review" in pin.uses else []
+        sent += [MINED_BY_MODEL] if "batch" in pin.uses else []
+        yield Destination(_at(pin.endpoint), who, "models.toml, SITREP_MODEL, SITREP_MODEL_URL", tuple(sent))
 
 
 def _telemetry(settings: Settings) -> Iterator[Destination]:
@@ -221,4 +231,5 @@ def _doors(settings: Settings) -> Iterator[Door]:
     for name in sorted(names):
         groups = ", ".join(settings.file.tokens[name].groups)
         yield Door("GET /incidents/<id>", f"token {name}", f"what the groups {groups} may read")
+        yield Door("POST /reviews", f"token {name}", "the risk of the diff that it sends, nothing that is stored")
     yield Door("GET /metrics", "whoever reaches the port", "counts and durations, no texts")

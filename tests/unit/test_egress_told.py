@@ -57,6 +57,17 @@ def test_everything_that_is_configured_says_what_is_sent_and_nothing_else_does(t
     assert not any(one.sent for one in bare.destinations)
 
 
+def test_diffs_and_notes_are_told_for_models_that_may_see_them(tmp_path):
+    hosted = leaving(settings(tmp_path, "", OPENAI_API_KEY="sk-x"))
+    (sent,) = [one.sent for one in hosted.destinations if one.address == "https://api.openai.com"]
+    assert [any(word in one for one in sent) for word in ("evidence items", "a diff", "notes")] == [True] * 3
+    url = {"SITREP_MODEL": "smollm2-135m-instruct-q4_1", "SITREP_MODEL_URL": "http://127.0.0.1:8089/v1"}
+    (sent,) = [o.sent for o in leaving(settings(tmp_path, "", **url)).destinations if "smollm2" in o.who]
+    assert len(sent) == 1, "it is approved for triage alone"
+    doors = {door.path: door.who for door in leaving(full(tmp_path)).doors}
+    assert doors["POST /reviews"] == "token status-page"
+
+
 def test_the_rule_of_each_source_and_service_for_the_model_is_told(tmp_path):
     toml = (
         '[sources.jaeger]\nurl="http://j:1"\nreaders=["sre"]\nmodel="never"\n'
