@@ -6,6 +6,7 @@ https://grafana.com/docs/grafana/latest/alerting/configure-notifications/manage-
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
@@ -69,7 +70,7 @@ class AlertmanagerParser:
             started_at=started_at,
             received_at=received_at,
             payload={k: v for k, v in around.items() if k in ("receiver", "groupKey", "externalURL")} | extra,
-            service=shape.service_in(labels, "job"),
+            service=service_of(labels),
             link=_link(one, notes, around),
             dedupe_key=fingerprint + began,  # to the millisecond: the webhook has more digits than the API
             labels=labels,
@@ -100,6 +101,20 @@ def _each(
                     yield {**one, "name": rule.get("name")}, {}
     elif isinstance(body.get("labels"), Mapping) and (body["labels"] or body.get("annotations") or body.get("summary")):
         yield body, around or {}
+
+
+_TELLS_OF_OTHERS = re.compile(
+    r"(?:^|-)(?:kube-state-metrics|kubelet|cadvisor|node-exporter|blackbox(?:-exporter)?|kubernetes-(?:pods|cadvisor|nodes))$"
+)
+_WORKLOADS = ("deployment", "statefulset", "daemonset", "workload", "job_name", "cronjob", "container")
+
+
+def service_of(labels: Mapping[str, str]) -> str | None:
+    """The service that labels name; what an exporter says of a workload is about the workload, not the exporter."""
+    said = shape.service_in(labels, "job")
+    if said is None or not _TELLS_OF_OTHERS.search(said):
+        return said
+    return next((found for key in _WORKLOADS if (found := shape.meant(labels.get(key), 200))), said)
 
 
 def fingerprint_of(labels: Mapping[str, str]) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 
 from integrations.alerts import shape
 from integrations.errors import NotASignal
-from integrations.reading import mapping, moment, objects, text, web_address
+from integrations.reading import mapping, moment, objects, strings, text, web_address
 from integrations.records import Alert
 
 _SERVICE_DIMENSIONS = ("servicename", "functionname", "apiname", "service")
@@ -32,8 +32,8 @@ class CloudWatchParser:
         trigger, configuration = mapping(alarm.get("Trigger")), mapping(alarm.get("configuration"))
         dimensions = alarm.get("Dimensions") or trigger.get("Dimensions")
         labels = shape.labels_of(dimensions, alarm.get("tags"), alarm.get("Tags"))
-        for metric in objects(configuration.get("metrics"), 20):
-            labels |= shape.labels_of(mapping(mapping(metric.get("metricStat")).get("metric")).get("dimensions"))
+        for metric in (*objects(configuration.get("metrics"), 20), *objects(trigger.get("Metrics"), 20)):
+            labels = shape.labels_of(labels, *_dimensions(metric))  # metric math, and what EventBridge says
         for key, value in (
             ("namespace", trigger.get("Namespace") or alarm.get("Namespace")),
             ("metric", trigger.get("MetricName") or alarm.get("MetricName")),
@@ -64,10 +64,22 @@ class CloudWatchParser:
             payload=alarm,
             service=shape.meant(alarm.get("Application"), 200) or service,
             link=web_address(alarm.get("url")) or web_address(alarm.get("link")),
-            dedupe_key=text(alarm.get("AlarmArn") or around.get("alarmArn"), 500),
+            dedupe_key=text(alarm.get("AlarmArn") or around.get("alarmArn"), 500) or _resource(around),
             labels=labels,
             consumed=("AlarmName", "alarmName"),
         )  # fmt: skip
+
+
+def _dimensions(metric: Mapping[str, Any]) -> tuple[Any, Any]:
+    """Of one metric of several, in the words of the API and of EventBridge."""
+    ours = mapping(mapping(metric.get("metricStat")).get("metric"))
+    return ours.get("dimensions"), mapping(mapping(metric.get("MetricStat")).get("Metric")).get("Dimensions")
+
+
+def _resource(around: Mapping[str, Any]) -> str:
+    """The alarm's name in Amazon's words, beside what EventBridge says of it."""
+    named = strings(around.get("resources"), 5)
+    return next((one[:500] for one in named if ":alarm:" in one), "")
 
 
 def _alarms(

@@ -41,6 +41,20 @@ def test_an_alert_without_a_label_has_the_title_of_its_webhook():
 
 
 @pytest.mark.parametrize(
+    ("labels", "service"),
+    [
+        ({"job": "kube-state-metrics", "container": "checkout", "pod": "checkout-1"}, "checkout"),
+        ({"service": "kps-kube-state-metrics", "deployment": "cart", "container": "app"}, "cart"),
+        ({"job": "kubelet", "node": "n1"}, "kubelet"),
+        ({"job": "checkout", "container": "app"}, "checkout"),
+    ],
+)
+def test_what_an_exporter_says_of_a_workload_is_about_the_workload(labels, service):
+    body = {"alerts": [{"status": "firing", "labels": {"alertname": "KubePodCrashLooping", **labels}}]}
+    assert one("alertmanager", body).service == service
+
+
+@pytest.mark.parametrize(
     ("state", "status"),
     [
         ("alerting", "firing"),
@@ -116,6 +130,27 @@ def test_each_template_of_datadog_s_has_one_key_for_an_alert_and_its_recovery_an
 def test_each_transition_of_datadog_s_is_a_state(transition, status):
     alert = one("datadog", {"title": "CPU", "alert_transition": transition, "monitor_id": 5, "tags": "service:cart"})
     assert (alert.status, alert.service, alert.dedupe_key) == (status, "cart", "5")
+
+
+# --- CloudWatch ---------------------------------------------------------------------------------------------------
+
+
+def test_the_dimensions_of_metric_math_name_the_service():
+    stat = {"Metric": {"Dimensions": [{"name": "ServiceName", "value": "checkout"}], "MetricName": "5xx"}}
+    alarm = {"AlarmName": "a", "NewStateValue": "ALARM", "StateChangeTime": "2019-12-23T16:29:57.163+0000",
+             "Trigger": {"Metrics": [{"Expression": "m1", "Id": "e1"}, {"Id": "m1", "MetricStat": stat}]}}  # fmt: skip
+    assert one("cloudwatch", alarm).service == "checkout"
+
+
+def test_an_alarm_of_eventbridge_has_one_key_whatever_its_state():
+    arn = "arn:aws:cloudwatch:us-east-1:123456789012:alarm:ServerCpuTooHigh"
+    metric = {"metric": {"namespace": "AWS/ECS", "name": "x", "dimensions": {"ServiceName": "cart"}}}
+    for state, status in (("ALARM", "firing"), ("OK", "resolved")):
+        body = {"source": "aws.cloudwatch", "time": "2019-10-02T17:04:40Z", "resources": [arn], "detail": {
+            "alarmName": "ServerCpuTooHigh", "configuration": {"metrics": [{"id": "m", "metricStat": metric}]},
+            "state": {"value": state, "timestamp": "2019-10-02T17:04:40.985+0000"}}}  # fmt: skip
+        alert = one("cloudwatch", body)
+        assert (alert.status, alert.service, alert.dedupe_key) == (status, "cart", arn)
 
 
 # --- Sentry, Opsgenie, CDEvents -----------------------------------------------------------------------------------
