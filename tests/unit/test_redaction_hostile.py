@@ -94,8 +94,11 @@ def slow(begin: str, unit: str) -> tuple[float, float] | None:
         return None
     if worst(texts) is None:  # measured with care
         return None
-    # What a few looks of one another cost (a text is looked at until no more is found) is bounded: is this?
-    return worst([begin + unit * (size // len(unit)) for size in (4 * FUZZED_SIZE, 8 * FUZZED_SIZE)])
+    # What a few looks of one another cost (a text is looked at until no more is found) is bounded: is this? Where an odd
+    # number of quotes makes a secret and an even number none, like is compared with like.
+    count = 4 * FUZZED_SIZE // len(unit)
+    found = [worst([begin + unit * n, begin + unit * (2 * n + n % 2)]) for n in (count, count + 1)]
+    return found[0] or found[1]
 
 
 def cost_once(text: str) -> float:
