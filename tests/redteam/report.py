@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from tests.redteam.adversary import forms
 from tests.redteam.attacks import ROOT
 from tests.redteam.guards import GUARDS
-from tests.redteam.outside import FAKED, FIELDS
+from tests.redteam.outside import COMES_THROUGH, FIELDS
 from tests.redteam.runner import Case, effects_of, last_line
 
 REPORT = ROOT / "docs" / "security" / "redteam-report.md"
@@ -86,7 +86,7 @@ def _by_variant(cases: Sequence[Case]) -> str:
 
 
 def _fields() -> str:
-    rows = [f"| {name} | {'handed over as it is' if name in FAKED else 'its own source'} |" for name in FIELDS]
+    rows = [f"| {name} | {COMES_THROUGH[name]} |" for name in FIELDS]
     return "\n".join(["## Fields", "| field | comes in through |", "| --- | --- |", *rows, ""])
 
 

@@ -19,6 +19,7 @@ from bot.cards.outbox import Outbox, OutboxLimits
 from bot.clock import ManualClock
 from bot.flows import summarise as flows_summarise
 from bot.flows import warm
+from bot.flows.heard import Heard
 from bot.flows.parts import Parts, Timeouts
 from bot.flows.refresh import RefreshFlow
 from bot.flows.triage import TriageFlow
@@ -43,12 +44,25 @@ from integrations.alerts import parser_for
 from integrations.alerts.doors import AlertDoor, SharedSecret
 from integrations.asking import Access
 from integrations.fixtures import FakeDirectory, FakeMessage, FakePoster
-from integrations.records import Channel, Person, ServiceNames
+from integrations.records import Channel, Person, ServiceNames, Signal
+from integrations.slack.alerts import alert_of
 from tests.redteam import probes
 from tests.redteam.adversary import Adversary, Form, answers, forms
 from tests.redteam.attacks import Attack
 from tests.redteam.effects import Effect, added, at_slack, in_prompts, lines
-from tests.redteam.outside import ALL, SEARCH, T0, CannedGitHub, CannedJaeger, Handed, Planting, other_webhook, webhook
+from tests.redteam.outside import (
+    ALERTS,
+    ALL,
+    SEARCH,
+    T0,
+    CannedGitHub,
+    CannedJaeger,
+    Planting,
+    other_webhook,
+    slack_message,
+    sources_of,
+    webhook,
+)
 from tests.support.calls import gateway
 from tests.support.memory_store import MemoryStore
 from tests.support.permission_world import Steps
@@ -138,7 +152,7 @@ class Stage:
             deadline_seconds=5.0, team=lambda service: None,
         )  # fmt: skip
         sources = [StoredAlerts(self.store, W, self.clock, lambda sender: Access(ALL), 3.0), _github(planting),
-                   CannedJaeger(planting), Handed(planting)]  # fmt: skip
+                   CannedJaeger(planting), *sources_of(planting)]  # fmt: skip
         self.parts = Parts(
             book=self.book, clock=self.clock, routing=routing,
             collector=Collector(sources, self.clock, services=SERVICES, owner=lambda service: None,
@@ -180,6 +194,26 @@ class Stage:
         )
         redacted = redaction_values.redact_value(REDACTOR, payload)
         await store_signals(self.store, W, door.parse({}, redacted, "0" * 64, self.clock.now()))
+        await self.drainer.drain()
+
+    async def hear(self, message: dict[str, Any]) -> None:
+        """A bot's message in an alert channel: read, redacted, stored, applied."""
+
+        async def watched() -> list[str]:
+            return [ALERTS]
+
+        async def intake(signals: Sequence[Signal]) -> int:
+            return await store_signals(self.store, W, list(signals))
+
+        async def join(channel: str) -> None:
+            return None
+
+        ear = Heard(
+            self.book, self.clock, watched=watched, read=lambda told, at: alert_of(told, at, self.clock.now()),
+            redact=lambda value: redaction_values.redact_value(REDACTOR, value), intake=intake, own_channel=False,
+            pattern=None, join=join,
+        )  # fmt: skip
+        assert await ear.message(message)
         await self.drainer.drain()
 
     async def triage(self, service: str) -> str:
@@ -260,6 +294,8 @@ class RedTeam:
         other = await stage.of_other(self._other_id)
         theirs = len(self._messages)
         await stage.receive(webhook(stage.planting))
+        if stage.planting.field == "Slack message":
+            await stage.hear(slack_message(stage.planting))
         stage.incident_id = await stage.triage("checkout-api")
         ours = stage.poster.messages[theirs:]
         outcome.effects += [("facts", "facts", one) for one in at_slack(ours)]
