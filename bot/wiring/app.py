@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import shutil
 import signal
 import socket
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -346,8 +347,13 @@ async def build(settings: Settings, stack: AsyncExitStack, *, checkpoint: Checkp
         model=partial(_model_sentence, gateway),
     )  # fmt: skip
     desks = desks_of(behind, life)
+
+    async def forget_all() -> None:
+        shutil.rmtree(settings.home / "requests", ignore_errors=True)
+        await engine.forget_all()
+
     uninstalled = Uninstalled(
-        store, file.workspace, clock, slack.web.token_works, engine.forget_all, purge=file.slack.on_uninstall == "purge"
+        store, file.workspace, clock, slack.web.token_works, forget_all, purge=file.slack.on_uninstall == "purge"
     )
     await uninstalled.refuse_start()
     ear = ear_of(settings, slack, book, clock, channels, redactor, intake, making.found_by_name)

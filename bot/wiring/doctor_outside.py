@@ -111,9 +111,27 @@ class SlackChecks:
             )
         else:
             lines.append(Line("Slack scopes", "ok", f"all {len(SCOPES)} that are needed"))
+        if granted.scopes is not None:
+            lines += self._by_settings(granted.scopes)
         if granted.at is not None:
             lines.append(_skew((asked_at - granted.at).total_seconds()))
         return lines
+
+    def _by_settings(self, scopes: frozenset[str]) -> list[Line]:
+        """Scopes that only a setting needs."""
+        slack = self._settings.file.slack
+        wanted = []
+        if slack.new_channels != "never":
+            scope = "groups:write" if slack.new_channels == "private" else "channels:manage"
+            wanted.append((scope, f'/sitrep channel, with new_channels = "{slack.new_channels}"'))
+        if slack.incident_channels is not None:
+            wanted.append(("channels:join", "[slack] incident_channels"))
+        do = "add it under OAuth & Permissions and install the app again, or change the setting"
+        return [
+            Line(f"Slack scope {scope}", "warning", f"missing; it is for {what}", do)
+            for scope, what in wanted
+            if scope not in scopes
+        ]
 
     async def door(self) -> Sequence[Line]:
         """How commands and buttons come in: Socket Mode's token, or the signing secret."""

@@ -145,6 +145,14 @@ async def test_a_missing_scope_is_named_with_what_it_is_for(found):
     assert "users:read (who is a full member, a guest, a partner)" in line.found
 
 
+async def test_a_scope_that_only_a_setting_needs_is_a_warning(found):
+    world = World()
+    line = (await found(world))["Slack scope groups:write"]
+    assert (line.status, line.found) == ("warning", 'missing; it is for /sitrep channel, with new_channels = "private"')
+    world.scopes += ",groups:write"
+    assert "Slack scope groups:write" not in await found(world)
+
+
 @pytest.mark.parametrize(
     ("seconds", "status"), [(-2, "ok"), (45, "warning"), (-45, "warning"), (900, "failed"), (-900, "failed")]
 )

@@ -256,6 +256,30 @@ async def test_what_a_running_triage_writes_for_the_old_channel_is_permitted_aga
     assert not [one for one in place.standing("C0MADE1") if "said for the readers of C1" in one]
 
 
+async def test_a_later_triage_and_a_refresh_find_the_card_where_it_moved(place: Place) -> None:
+    await place.open()
+    before = len(place.standing("C1"))
+    await place.stage.store.upsert("incidents", [{"workspace_id": "w", "id": "P1", "triages": 2}])
+    await place.stage.flow.run(Steps(), "P1", 2)  # type: ignore[arg-type]
+    await place.stage.refresher.write("P1")
+    await place.settle()
+    assert len(place.standing("C1")) == before
+    assert len([m for m in place.stage.poster.messages if m.message.mark.endswith(":card:2")]) == 1
+    assert (await place.row())["channel"] == "C0MADE1"
+
+
+async def test_a_card_that_moves_twice_leaves_two_pointers_and_stands_once(place: Place) -> None:
+    await place.open()
+    flow, _ = place.made()
+    await flow.moved("P1", "C9", "sitrep", {})
+    await place.settle()
+    assert [one for one in place.standing("C0MADE1") if "Its card is in <#C9> now" in one]
+    assert [one for one in place.standing("C1") if "Its card is in <#C0MADE1> now" in one]
+    assert [one for one in place.standing("C9") if "canarytitle" in one]
+    assert not [one for one in [*place.standing("C1"), *place.standing("C0MADE1")] if "canary" in one]
+    assert await place.stage.outbox.waiting() == 0
+
+
 async def test_names_that_are_taken_and_no_name_at_all(place: Place) -> None:
     place.maker.taken = frozenset({"inc-7", "inc-7-2"})
     assert (await place.open()).channel == place.maker.made["inc-7-3"]
