@@ -104,8 +104,8 @@ def read_truth(folder: Path) -> Truth:
     """The label of a bundle. Raises SitrepError with the path when it is no label."""
     path = folder / "truth.json"
     try:
-        raw: Any = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as broken:
+        raw: Any = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, RecursionError) as broken:
         raise SitrepError(f"{str(path)!r} cannot be read: {broken}") from None
     if not isinstance(raw, Mapping):
         raise SitrepError(f"{str(path)!r} is no JSON object")

@@ -23,6 +23,8 @@ EXPLAINING = frozenset({"saturation", "db_pool_wait", "db_pool_size", "error_rat
 FAILURES = FALLING_IS_BAD | {"error_ratio", "error_rate"}
 STRETCH_SECONDS = 1800.0
 """Points further apart than this belong to different stretches of the past."""
+IMPOSSIBLE = 1e150
+"""Nothing measured is as large; squares and differences of what is smaller are finite."""
 Numbers = NDArray[np.float64]
 
 
@@ -99,7 +101,7 @@ def _points(series: Series) -> tuple[Numbers, Numbers]:
     times, values = np.asarray(series.times, dtype=float), np.asarray(series.values, dtype=float)
     if times.shape != values.shape or times.ndim != 1:
         return np.array([]), np.array([])
-    finite = np.isfinite(times) & np.isfinite(values)
+    finite = np.isfinite(times) & (np.abs(values) < IMPOSSIBLE)
     order = np.argsort(times[finite], kind="stable")
     return times[finite][order], values[finite][order]
 

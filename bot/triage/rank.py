@@ -25,10 +25,17 @@ _PROFILES = Profiles()
 MAX_SUSPECTS = 5
 MAX_SERVICES = 5
 MAX_TIMELINE = 6
+MAX_ALERTS = 20
+"""Alerts that stand before what was found out; the others take what room is left."""
 WORTH_A_LINE = 0.05
 """Probability of a change from which it stands in the timeline, beside the first."""
 MAX_TEXT = 2000
 """Characters of one item's text that leave the gather step."""
+MAX_TITLE = 1000
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else text[:most] + "…"
 
 
 def rank(
@@ -104,8 +111,9 @@ class _Desk:
         mark = self.marks.get(item.id)
         if mark is None:
             mark = f"e{self._last + 1}"
-        text = item.text if len(item.text) <= MAX_TEXT else item.text[:MAX_TEXT] + "…"
-        kept = item.model_copy(update={"mark": mark, "text": text})
+        kept = item.model_copy(
+            update={"mark": mark, "title": _cut(item.title, MAX_TITLE), "text": _cut(item.text, MAX_TEXT)}
+        )
         size = len(kept.model_dump_json().encode())
         if size > self._budget:
             return None
@@ -119,14 +127,17 @@ class _Desk:
 
     def ranked(self) -> Ranked:
         given = self.redacted.evidence
-        for item in (one for one in given if one.kind == "alert"):
+        alerts = [one for one in given if one.kind == "alert"]
+        if len(alerts) > MAX_ALERTS:
+            alerts.sort(key=lambda one: one.observed_at)
+        for item in alerts[:MAX_ALERTS]:
             self.keep(item)
         symptom = self.causes.symptom
         if symptom is not None:
             self._keep_finding(symptom.finding)
         suspects = self._suspects()
         services = self._services()
-        for item in (one for one in given if one.kind not in ("alert", "change")):
+        for item in (*(one for one in given if one.kind not in ("alert", "change")), *alerts[MAX_ALERTS:]):
             self.keep(item)
         for cause in self.causes.changes[MAX_SUSPECTS:]:
             self.keep(self._change_item(cause))
@@ -181,7 +192,7 @@ class _Desk:
                     mark=mark,
                     service=change.service,
                     kind=change.kind,
-                    summary=change.summary,
+                    summary=_cut(change.summary, MAX_TITLE),
                     changed_at=change.changed_at,
                     seconds_before=self._seconds_before(change),
                     score=cause.score,

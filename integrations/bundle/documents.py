@@ -44,7 +44,7 @@ def present(path: pathlib.Path) -> pathlib.Path:
 
 
 def text_of(path: pathlib.Path) -> str:
-    return otlp.read_bytes(path, MAX_JSON_BYTES).decode("utf-8", errors="replace")
+    return otlp.read_bytes(path, MAX_JSON_BYTES).decode("utf-8-sig", errors="replace")
 
 
 def document(path: pathlib.Path) -> Any:

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from integrations.bundle import Bundle
 
 MAX_CHANGES = 10_000
+MAX_TITLE = 1024
+"""Characters of an incident's title, as PagerDuty limits it."""
+MAX_YEAR = 9000
+"""Windows reach beyond an incident; years do not reach beyond 9999."""
 _KINDS: Mapping[str, ChangeKind] = {
     "deploy": "deploy", "deployment": "deploy", "rollout": "rollout", "config": "config", "flag": "flag",
     "scale": "scale", "migration": "migration", "release": "release", "merge": "merge",
@@ -36,19 +40,22 @@ def read_incident(payload: Any, workspace_id: str) -> tuple[Incident, str | None
     assert isinstance(priority, Mapping)
     urgency = str(data["urgency"]) if data.get("urgency") else None
     number = data.get("number")
+    triggered_at = parse_time(data.get("created_at") or event.get("occurred_at"), "pagerduty.json: created_at")
+    if not 1971 <= triggered_at.year <= MAX_YEAR:
+        raise Malformed(SYSTEM, f"pagerduty.json: created_at is in the year {triggered_at.year}: no incident is")
     on_call = teams[0] if teams else policy_name
     incident = Incident(
         workspace_id=workspace_id,
         id=str(data["id"]),
         number=number if isinstance(number, int) else None,
-        title=str(data.get("title") or "Incident without a title"),
+        title=str(data.get("title") or "Incident without a title")[:MAX_TITLE],
         service=str(service["summary"]) if service.get("summary") else None,
         service_ref=str(service["id"]) if service.get("id") else None,
         severity=_severity(str(priority.get("summary") or ""), urgency),
         urgency=urgency,
         priority=str(priority["summary"]) if priority.get("summary") else None,
         url=str(data.get("html_url") or ""),
-        triggered_at=parse_time(data.get("created_at") or event.get("occurred_at"), "pagerduty.json: created_at"),
+        triggered_at=triggered_at,
         teams=teams,
         on_call=on_call,
     )
@@ -121,13 +128,19 @@ def _alert_evidence(bundle: Bundle, alert: Alert) -> Evidence:
 
 def fetch_changes(bundle: Bundle) -> Findings:
     path = present(bundle.folder / "changes.jsonl")
-    changes = []
+    changes, broken = [], []
     for number, line in enumerate(text_of(path).splitlines(), start=1):
         if line.strip():
-            changes.append(_change(bundle, parsed(line, f"changes.jsonl, line {number}"), number))
-        if len(changes) > MAX_CHANGES:
+            try:
+                changes.append(_change(bundle, parsed(line, f"changes.jsonl, line {number}"), number))
+            except Malformed as wrong:
+                broken.append(wrong)
+        if len(changes) + len(broken) > MAX_CHANGES:
             raise Malformed(SYSTEM, f"changes.jsonl has more than {MAX_CHANGES} changes")
-    return Findings(changes=tuple({one.id: one for one in changes}.values()))
+    if broken and not changes:
+        raise broken[0]
+    notes = (f"{len(broken)} of {len(changes) + len(broken)} lines left out: {broken[0].message}",) if broken else ()
+    return Findings(changes=tuple({one.id: one for one in changes}.values()), notes=notes)
 
 
 def _change(bundle: Bundle, entry: Any, number: int) -> ChangeEvent:

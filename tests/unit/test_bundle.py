@@ -96,7 +96,8 @@ def test_an_optional_file_that_is_absent_or_broken_is_that_source_s_failure(
 ) -> None:
     whole = (folder / name).read_bytes()
     bundle = open_bundle(folder)
-    for content in (whole[: len(whole) // 2], b"\x00\xff rubbish", gzip.compress(b'{"a": [1, 2')):
+    broken = (whole[: len(whole) // 2], b"\x00\xff rubbish", gzip.compress(b'{"a": [1, 2'))
+    for content in broken[1:] if name == "changes.jsonl" else broken:  # of half a file of lines, the lines are read
         (folder / name).write_bytes(content)
         with pytest.raises(Malformed) as failed:
             fetched(bundle, source)
@@ -337,3 +338,24 @@ def test_any_json_ends_in_spans_or_in_malformed(value: Any) -> None:
 )
 def test_metrics_are_named_as_a_responder_says_them(name: str, words: tuple[str, str]) -> None:
     assert metric_words(name) == words
+
+
+def test_a_broken_change_costs_itself_and_is_told(folder: pathlib.Path) -> None:
+    path = folder / "changes.jsonl"
+    lines = path.read_text().splitlines()
+    path.write_text("\ufeff" + "\n".join([*lines[:9], '{"payload": {"timestamp": "soon"}}', lines[9][:40]]))
+    found = fetched(open_bundle(folder), "changes")
+    assert len(found.changes) == 9
+    (note,) = found.notes
+    assert note.startswith("2 of 11 lines left out: changes.jsonl, line 10: timestamp is 'soon'")
+    path.write_text("{}\n[]\n")
+    with pytest.raises(Malformed, match="line 1"):
+        fetched(open_bundle(folder), "changes")
+
+
+@pytest.mark.parametrize("year", ["0001", "9999"])
+def test_an_incident_is_of_a_year_around_which_there_is_time(folder: pathlib.Path, year: str) -> None:
+    path = folder / "pagerduty.json"
+    path.write_text(path.read_text().replace('"created_at": "2023', f'"created_at": "{year}'))
+    with pytest.raises(Malformed, match=f"in the year {int(year)}"):
+        open_bundle(folder)

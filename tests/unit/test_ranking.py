@@ -373,6 +373,16 @@ def test_hostile_spans_do_not_hang_or_fail() -> None:
     assert all(one.probability < 0.4 for one in causes(hostile).changes)
 
 
+def test_impossible_values_are_no_measurements() -> None:
+    usual = percent("cpu", "price", 0.4, 88.0)
+    values = [one for value in usual.values for one in (value, 1e308, -1e308, float("nan"))]
+    times = [one for at in usual.times for one in (at, at, at, at)]
+    broken = dataclasses.replace(usual, times=times, values=values)
+    told = telemetry(healthy, series=(broken,), changes=CHANGES)
+    plain = telemetry(healthy, series=(usual,), changes=CHANGES)
+    assert [one.score for one in causes(told).services] == [one.score for one in causes(plain).services]
+
+
 def test_a_very_deep_trace_and_a_very_talkative_span_cost_little() -> None:
     words = [f"{a}{b}" for a in ascii_lowercase for b in ascii_lowercase]
     deep = [Span("t", f"s{i}", f"s{i - 1}" if i else "", f"svc{i % 7}", "op", i, 10**9 - i) for i in range(20_000)]

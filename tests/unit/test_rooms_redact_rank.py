@@ -297,6 +297,21 @@ def test_the_trouble_was_first_told_by_an_alert_of_its_own_hour(
     assert (NOW - first_alert_at(told)).total_seconds() == expected
 
 
+def test_thousands_of_alerts_and_endless_texts_leave_room_for_the_suspects() -> None:
+    alerts = tuple(
+        evidence(i, "alert", title="a" * 5000, observed_at=NOW - timedelta(seconds=i % 40)) for i in range(3000)
+    )
+    changes = (telemetry_change(1, "stock", 4, summary="s" * 200_000), telemetry_change(2, "shop", 5))
+    storm = replace(with_telemetry(failing_stock, changes=changes), evidence=alerts)
+    ranked = rank(redact(storm, WordRedactor()))
+    assert [one.service for one in ranked.suspects] == ["stock", "shop"]
+    assert ranked.suspects[0].probability >= 0.4
+    assert ranked.services[0].reasons
+    kept = [one for one in ranked.evidence if one.kind == "alert"]
+    assert kept[0].observed_at == min(one.observed_at for one in alerts)
+    assert len(ranked.model_dump_json()) <= MAX_RANKED_BYTES
+
+
 def test_the_timeline_is_in_order_and_at_most_six_lines() -> None:
     changes = tuple(telemetry_change(number, "stock", 3 + number) for number in range(6))
     ranked = rank(redact(with_telemetry(failing_stock, changes=changes), WordRedactor()))
