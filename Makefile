@@ -14,8 +14,9 @@ $(VENV): $(VENV)/.made
 $(VENV)/.made: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Sitrep needs Python >= 3.11; $(PYTHON) is older. Set PYTHON=python3.12 or newer." >&2; exit 2; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -c 'import pip' 2>/dev/null || $(BIN)/python -m ensurepip
 	$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements.lock
-	@$(BIN)/python -m pip uninstall -q -y --disable-pip-version-check setuptools 2>/dev/null || true # came with venv; nothing needs it
+	@$(BIN)/python -m pip uninstall -q -y --disable-pip-version-check setuptools pip # came with venv; nothing here needs them, and they weigh 14 MB
 	@$(BIN)/python tools/link_checkout.py
 	@touch $@
 
