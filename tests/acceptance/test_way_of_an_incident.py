@@ -63,6 +63,11 @@ async def test_an_incident_from_its_webhook_to_the_report(
         ]
         unsigned = await client.post("/webhooks/pagerduty", content=b"{}", headers={"X-PagerDuty-Signature": "v1=00"})
         metrics = (await client.get("/metrics")).text
+        diff = "--- a/pool.yaml\n+++ b/pool.yaml\n@@ -1 +1 @@\n-DB_POOL_SIZE: 20\n+DB_POOL_SIZE: 2\n"
+        asked = {"headers": {"Authorization": "Bearer tok-1"}, "timeout": 60.0}
+        review = (await client.post("/reviews", content=diff, **asked)).json()
+        no_diff = (await client.post("/reviews", content="hello", **asked)).status_code
+    assert (review["risk"], review["holds"], no_diff) == ("high", False, 400)
     assert seen == [401, 200, 404]
     assert unsigned.status_code == 401
     assert "sitrep_triages" in metrics
