@@ -212,6 +212,14 @@ class ChannelMaker(Protocol):
         ...
 
 
+class PictureKeeper(Protocol):
+    """Keeps a picture, shown to nobody before a message names it."""
+
+    async def keep_picture(self, name: str, title: str, content: bytes) -> str:
+        """Its id, for an image block. Raises Unavailable, Denied, Malformed or Refused."""
+        ...
+
+
 class FileSender(Protocol):
     """Gives one person a file."""
 

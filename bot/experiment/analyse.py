@@ -150,9 +150,10 @@ def analyse(found: Rows, options: Options) -> Analysis:
     if options.rule == "planned":
         look = min(look, options.horizon_weeks)
     looked_at = start + look * WEEK
-    known = [row for row in found.rows if row.triggered_at <= looked_at]
+    known_at = min(looked_at, options.as_of)  # before the start nothing is known, not even what begins with it
+    known = [row for row in found.rows if row.triggered_at <= known_at]
     units = form_units(known, tau=options.tau, start=start, ordinals=options.ordinals)
-    oddities = find_oddities(found, known_at=looked_at, tau=options.tau, start=start)
+    oddities = find_oddities(found, known_at=known_at, tau=options.tau, start=start)
     return _look(units, options, start=start, look=look, oddities=oddities)
 
 

@@ -14,6 +14,7 @@ from datetime import date, timedelta
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 
 from bot.errors import ConfigurationError
 from bot.experiment.units import ARMS
@@ -43,11 +44,18 @@ def _each_once(names: tuple[str, ...]) -> tuple[str, ...]:
     return names
 
 
+def _no_two(names: tuple[str, ...]) -> tuple[str, ...]:
+    if len(set(names)) < len(names):
+        raise ValueError("name each guard once")
+    return names
+
+
 ArmName = Annotated[str, AfterValidator(_arm)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_tuple)]
 TimesFrom = Annotated[
     tuple[Literal["pagerduty", "slack", "alert"], ...], BeforeValidator(_tuple), AfterValidator(_each_once)
 ]
+Guards = Annotated[tuple[Literal["harm", "sample_ratio"], ...], BeforeValidator(_tuple), AfterValidator(_no_two)]
 Numbers = Annotated[tuple[int, ...], BeforeValidator(_tuple)]
 
 
@@ -102,7 +110,10 @@ class Hypothesis(_Section):
     models: Names = Field(
         default=(), description="models that may stand in for the first while it runs; others of a chain are not asked"
     )
-    guards: Names = ("harm", "sample_ratio")
+    guards: Guards = Field(
+        default=("harm", "sample_ratio"),
+        description="what the report warns of beside the metric; the cutline `harm` needs it here",
+    )
     owner: str = Field(min_length=1, description="the group that is told when a cutline is crossed")
     cannot_find: str = Field(default="", description="written by `sitrep experiment baseline`")
     rollout: Rollout = Rollout()
@@ -116,6 +127,8 @@ class Hypothesis(_Section):
             raise ValueError(f"both arms are {control!r}; an experiment names two that differ")
         if level(treatment) < level(control):
             raise ValueError(f"arms are control, then treatment: {treatment!r} shows less than {control!r}; swap them")
+        if self.cutlines.harm and "harm" not in self.guards:
+            raise ValueError('[cutlines] harm = true needs "harm" among guards; name it, or set harm = false')
         return self
 
     @property
@@ -162,11 +175,19 @@ def parse(text: str, *, file: str) -> Hypothesis:
     except ValidationError as wrong:
         raise ConfigurationError(
             [
-                f"{file}: {'.'.join(str(part) for part in problem['loc']) or 'file'}: "
-                f"{problem['msg'].removeprefix('Value error, ')}"
+                f"{file}: {'.'.join(str(part) for part in problem['loc']) or 'file'}: {_wrong(problem)}"
                 for problem in wrong.errors()
             ]
         ) from wrong
+
+
+def _wrong(problem: ErrorDetails) -> str:
+    """What is wrong in our words where pydantic's say too little."""
+    if problem["type"] == "extra_forbidden":
+        return "there is no such key; experiments/summary.example.toml has them all"
+    if problem["type"] == "missing":
+        return "is missing; experiments/summary.example.toml explains it"
+    return f"{problem['msg'].removeprefix('Value error, ')}, got {problem['input']!r}"[:300]
 
 
 def with_cannot_find(text: str, line: str) -> str:

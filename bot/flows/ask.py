@@ -19,7 +19,7 @@ from bot.cards.private import Answered, Found
 from bot.cards.state import CardState
 from bot.cards.words import HELD_OUT
 from bot.experiment.hypothesis import level
-from bot.flows.asked import NOT_SWITCHED_ON, OVERRIDE
+from bot.flows.asked import NOT_SWITCHED_ON, shown_for
 from bot.flows.entitled import Entitled
 from bot.model.call import Answer
 from bot.model.gateway import Gateway
@@ -88,8 +88,11 @@ class Asking:
         if self.gateway.pin("ask") is None:
             return "no model is configured for questions"
         row = await self.entitled.book.triage_row(incident_id)
-        if row is not None and row["reason"] != OVERRIDE and level(row["arm"] or _FULL) < level(_FULL):
-            return HELD_OUT if row["experiment"] is not None else NOT_SWITCHED_ON
+        if row is not None:
+            # What its card shows, not why it was made: a card on request shows facts alone unless an admin overrode.
+            shown = await shown_for(self.entitled.book, incident_id, int(row["n"]), row["experiment"], row["arm"])
+            if level(shown.arm or _FULL) < level(_FULL):
+                return HELD_OUT if row["experiment"] is not None else NOT_SWITCHED_ON
         return await self.paused(await self.entitled.triage_id(incident_id))
 
     async def _from_model(

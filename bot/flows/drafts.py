@@ -18,7 +18,7 @@ from bot.cards.limits import MAX_TEXT
 from bot.cards.making import from_ranked
 from bot.cards.state import CardState
 from bot.flows.entitled import Entitled
-from bot.flows.reading import NotTriaged
+from bot.flows.views import NotTriaged
 from bot.triage.permit import permit_ranked
 from bot.trust.audience import Audience, AudienceUnknown, may_all_read
 from bot.trust.neutralise import LinkPolicy, escape, mrkdwn, mrkdwn_link, mrkdwn_object, plain_text, units

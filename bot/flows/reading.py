@@ -12,6 +12,7 @@ from bot.cards.private import CatchUp, Happened, said_by_people
 from bot.cards.state import CardState
 from bot.errors import NotPermitted
 from bot.flows.entitled import Entitled
+from bot.flows.views import NotTriaged
 from bot.incidents.similar import Similar, similar_incidents
 from bot.store.values import to_time
 from bot.trust.audience import Audience, AudienceUnknown, may_all_read
@@ -21,10 +22,6 @@ from bot.types import Ranked
 from integrations.records import Incident
 
 AUDIENCE_SECONDS = 2.0
-
-
-class NotTriaged(NotPermitted):
-    """They may see the incident; nobody has looked at it yet, so there is nothing to read."""
 
 
 @dataclass(frozen=True, slots=True)

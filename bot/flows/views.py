@@ -19,6 +19,10 @@ from bot.types import Ranked
 from integrations.records import Incident
 
 
+class NotTriaged(NotPermitted):
+    """They may see the incident; nobody has looked at it yet, so there is nothing to read."""
+
+
 class Views:
     """Per-reader views. Nothing here is stored: what a channel may not read is collected again for the one who asks."""
 
@@ -32,8 +36,11 @@ class Views:
         return from_ranked(ranked, links=self._parts.link_hosts, offers=())
 
     async def own_ranked(self, incident_id: str, principal: Principal) -> Ranked:
-        """The same before it is a card: with the items' texts."""
+        """The same before it is a card: with the items' texts. Raises NotTriaged for an incident that is recorded only:
+        what it is kept without, nobody gets by this way, which no measurement would see."""
         incident, audience = await self._entitled(incident_id, principal)
+        if await self._parts.book.is_recorded_only(incident_id):
+            raise NotTriaged(f"{incident_id} has no card; a person may ask for one")
         edges = await topology.learnt(self._parts.book.store, self._parts.book.workspace_id, self._parts.clock.now())
         collected = await self._parts.collector.collect(incident, edges)
         return await self._flow.analyse(permit(collected, audience, self._parts.clock.now()))

@@ -100,6 +100,14 @@ class Book:
         )
         return rows[0] if rows else None
 
+    async def is_recorded_only(self, incident_id: str) -> bool:
+        """Whether it is in an arm that shows nothing, and nobody has asked for its card."""
+        rows = await self.store.query(
+            "SELECT arm, ranked FROM triages WHERE workspace_id = :w AND incident_id = :i",
+            {"w": self.workspace_id, "i": incident_id},
+        )
+        return any(row["arm"] == "off" for row in rows) and all(row["ranked"] is None for row in rows)
+
     async def write_triage(self, incident_id: str, n: int, values: Mapping[str, Any]) -> None:
         """Set columns of a triage's row."""
         row = {"workspace_id": self.workspace_id, "id": f"{incident_id}/{n}", "incident_id": incident_id, "n": n}

@@ -26,8 +26,8 @@ from bot.clock import Clock
 from bot.errors import NotPermitted
 from bot.flows.heard import Ear
 from bot.flows.home import HomeTold
-from bot.flows.reading import NotTriaged
 from bot.flows.requests import MAX_ATTEMPTS, Request
+from bot.flows.views import NotTriaged
 from bot.listeners import answers, doing, home, incoming, modals, talking
 from bot.listeners.asked import Asked
 from bot.listeners.desk import Desks, ReaderEvents

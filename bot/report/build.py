@@ -76,7 +76,7 @@ def build(material: Material, week: Week, zone: ZoneInfo, *, now: datetime) -> W
         changes=quality.top_changes(of_week, said),
         withheld=quality.withheld([t for t in material.triages if begins <= t.started_at < ends]),
         wrong_suggestions=quality.wrong_suggestions(of_week, said),
-        odd=tuple(_odd(of_week, week, zone, material, experiment)) + (judged.odd if judged else ()),
+        odd=tuple(_odd(of_week, week, zone, material, experiment, now)) + (judged.odd if judged else ()),
         definitions=DEFINITIONS,
     )
 
@@ -197,9 +197,18 @@ def _saved(material: Material, known: Sequence[IncidentRow], units: Sequence[Uni
 
 
 def _odd(
-    rows: Sequence[IncidentRow], week: Week, zone: ZoneInfo, material: Material, experiment: ExperimentPart | None
+    rows: Sequence[IncidentRow],
+    week: Week,
+    zone: ZoneInfo,
+    material: Material,
+    experiment: ExperimentPart | None,
+    now: datetime,
 ) -> Iterator[str]:
     """What was odd about the week, a line each."""
+    if now < week.begins_at(zone):
+        yield "This week has not begun."
+    elif now < week.ends_at(zone):
+        yield f"This week is not over: what stands here is what was known on {now:%Y-%m-%d %H:%M} UTC."
     if not rows:
         yield "No incident began this week."
     hours = (week.ends_at(zone) - week.begins_at(zone)) / timedelta(hours=1)

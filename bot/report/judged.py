@@ -115,6 +115,7 @@ def judge(running: Running, material: Material, *, as_of: datetime) -> Judged:
         not_derivable=len(_not_derivable(running, units)),
         lost_e=_lost_e(running, units, members),
         harm=analysis.harm,
+        guards=hypothesis.guards,
         log_rank_p=plain_p,
         stratified_log_rank_p=stratified_p,
         curves=tuple(

@@ -106,6 +106,8 @@ class ExperimentPart:
     not_derivable: int
     lost_e: float
     harm: str
+    guards: tuple[str, ...]
+    """What the hypothesis file wants warned of."""
     log_rank_p: float | None
     stratified_log_rank_p: float | None
     curves: tuple[CurvePart, ...]

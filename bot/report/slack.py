@@ -165,9 +165,9 @@ def _lines(report: WeeklyReport) -> Iterator[tuple[str, str]]:
         yield "Most incidents", f"{counted(report.services)}."
     if experiment is not None:
         guards = [*experiment.paused]
-        if experiment.harm != "none":
+        if experiment.harm != "none" and "harm" in experiment.guards:
             guards.append(f"Harm: the data speak for longer incidents ({experiment.harm}).")
-        if experiment.not_derivable or experiment.lost_e > 20:
+        if "sample_ratio" in experiment.guards and (experiment.not_derivable or experiment.lost_e > 20):
             guards.append("Sample ratio: units are assigned or lost as they should not be; the page says which.")
         if guards:
             yield "Guards", " ".join(guards)

@@ -25,12 +25,15 @@ from bot.report.build import LOOK_WITHIN, build
 from bot.report.material import read_material
 from bot.report.model import WeeklyReport
 from bot.report.permitted import permitted
+from bot.report.png import weekly_png
 from bot.report.rows import Material
-from bot.report.slack import classic, modern
+from bot.report.slack import Message, classic, modern
 from bot.report.weeks import Week, parse_week, unsent
 from bot.store import Store, Transaction
 from bot.store.values import to_text, to_time, ulid
 from bot.trust.audience import Audience, AudienceUnknown
+from integrations.errors import IntegrationError
+from integrations.ports import PictureKeeper
 from integrations.records import Readers
 
 log = logging.getLogger(__name__)
@@ -80,9 +83,11 @@ class WeeklyReports:
         incident_readers: Callable[[str, str], Readers],
         change_readers: Callable[[str], Readers],
         experiments: LiveExperiments,
+        pictures: PictureKeeper | None = None,
     ) -> None:
         """`channels()`: where reports go, by id, the first one first. `incident_readers(source, service)` and
-        `change_readers(service)` are who may read of an incident of that service, and of a change to it."""
+        `change_readers(service)` are who may read of an incident of that service, and of a change to it.
+        `pictures` keeps the chart of the classic form; None: it goes without."""
         self._store = store
         self._workspace_id = workspace_id
         self._clock = clock
@@ -93,6 +98,7 @@ class WeeklyReports:
         self._incident_readers = incident_readers
         self._change_readers = change_readers
         self._experiments = experiments
+        self._pictures = pictures
 
     async def send_due(self) -> list[str]:
         """Send the report of every complete week that is due and was not sent; returns their names, oldest first.
@@ -170,7 +176,24 @@ class WeeklyReports:
             newer = modern(report)
             await self._outbox.say(target, channel, newer.text, newer.blocks, simpler=simple.blocks)
         else:
-            await self._outbox.say(target, channel, simple.text, simple.blocks)
+            drawn = await self._with_picture(report) or simple
+            await self._outbox.say(target, channel, drawn.text, drawn.blocks, simpler=simple.blocks)
+
+    async def _with_picture(self, report: WeeklyReport) -> Message | None:
+        """The classic form with the chart of the report that these readers may see; None where there is none to show.
+
+        A picture that cannot be had keeps no report waiting.
+        """
+        if self._pictures is None or all(point.median is None for point in report.weekly):
+            return None
+        name, title = f"sitrep-{report.week}.png", f"Median time to resolve, to {report.week}"
+        try:
+            content = await asyncio.to_thread(weekly_png, report.weekly)
+            kept = await self._pictures.keep_picture(name, title, content)
+        except IntegrationError as failed:
+            log.warning("the report of %s goes out without its picture: %s", report.week, failed.message)
+            return None
+        return classic(report, picture={"slack_file": {"id": kept}})
 
     async def _report(self, week: Week, channel: str, earlier_zone: str, now: datetime) -> WeeklyReport:
         until = week.ends_at(self._zone) + LOOK_WITHIN

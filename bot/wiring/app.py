@@ -93,7 +93,7 @@ from bot.wiring.values import (
     service_names,
     usable,
 )
-from integrations.ports import ReadsElsewhere
+from integrations.ports import PictureKeeper, ReadsElsewhere
 from integrations.records import Signal
 from integrations.slack import (
     ChannelNames,
@@ -158,7 +158,7 @@ async def experiments_of(settings: Settings, store: Store, clock: Clock) -> Live
 
 def weekly_of(
     settings: Settings, store: Store, clock: Clock, outbox: Outbox, directory: DirectoryCache, channels: ChannelNames,
-    experiments: LiveExperiments,
+    experiments: LiveExperiments, pictures: PictureKeeper,
 ) -> WeeklyReports:  # fmt: skip
     async def report_to() -> list[str]:
         found = [await channels.channel_id(name) for name in report_channels(settings)]
@@ -168,7 +168,7 @@ def weekly_of(
         store, settings.file.workspace, clock, ZoneInfo(settings.file.timezone),
         outbox=outbox, directory=directory, channels=report_to,
         incident_readers=incident_readers_of(settings),
-        change_readers=change_readers_of(settings), experiments=experiments,
+        change_readers=change_readers_of(settings), experiments=experiments, pictures=pictures,
     )  # fmt: skip
 
 
@@ -326,7 +326,8 @@ async def build(settings: Settings, stack: AsyncExitStack, *, checkpoint: Checkp
     await asyncio.gather(worker.warm(), reader.warm())
     await engine.launch()
     readers = AudienceEvents(store, file.workspace, directory, clock, start)
-    weekly = weekly_of(settings, store, clock, outbox, directory, channels, experiments)
+    files = SlackFiles(slack.web, slack.session, settings.secrets.slack_api_url)
+    weekly = weekly_of(settings, store, clock, outbox, directory, channels, experiments, files)
     rounds = Rounds(
         parts,
         engine,
@@ -343,7 +344,7 @@ async def build(settings: Settings, stack: AsyncExitStack, *, checkpoint: Checkp
         views=views, directory=directory, drainer=drainer, outbox=outbox,
         channels=channels, gateway=gateway, experiments=experiments, redactor=redactor, keys=keys,
         pagerduty=pagerduty, weekly=weekly, web=slack.web,
-        files=SlackFiles(slack.web, slack.session, settings.secrets.slack_api_url),
+        files=files,
         model=partial(_model_sentence, gateway),
     )  # fmt: skip
     desks = desks_of(behind, life)

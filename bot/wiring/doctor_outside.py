@@ -36,7 +36,7 @@ SCOPES = {
     "users:read": "who is a full member, a guest, a partner",
     "users:read.email": "match people with [groups] and PagerDuty",
     "usergroups:read": "who is in which user group",
-    "files:write": "/sitrep page: a file for the one who asked",
+    "files:write": "/sitrep page: a file for the one who asked; the classic report's picture",
     "im:write": "the conversation in which that file is given",
 }
 """Of the bot token, as docs/slack/manifest.yaml asks for them, and what each is for."""

@@ -24,8 +24,8 @@ from bot.cards.actions import ActionValue
 from bot.cards.limits import view_violations, violations
 from bot.clock import ManualClock
 from bot.flows.channels import Opened, Refusal
-from bot.flows.reading import NotTriaged
 from bot.flows.requests import Request
+from bot.flows.views import NotTriaged
 from bot.listeners import answers
 from bot.listeners.app import CHANNEL_EVENTS, GROUP_EVENTS, PERSON_EVENTS, TRIAGE_MESSAGE, Listeners
 from bot.listeners.app import COMMAND as COMMAND_NAME

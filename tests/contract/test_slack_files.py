@@ -52,8 +52,10 @@ async def slack(serve):
     served, world = await serve(), Slack()
     served.answer, world.url = world.answer, served.url
     session: aiohttp.ClientSession = aiohttp_session(Egress([served.url], ()), "slack")
-    files = SlackFiles(SlackWeb(web_client("xoxb-1", f"{served.url}/api/", session)), session, f"{served.url}/api/")
+    web = SlackWeb(web_client("xoxb-1", f"{served.url}/api/", session))
+    files = SlackFiles(web, session, f"{served.url}/api/", settle_seconds=0)
     world.send = lambda **more: files.send_privately("U0PRIYA01", "sitrep-P1.html", "Sitrep P1", "a copy", PAGE, **more)
+    world.keep = lambda: files.keep_picture("week.png", "Week", PAGE)
     yield world
     await session.close()
 
@@ -117,6 +119,22 @@ async def test_an_answer_without_its_fields_is_malformed(slack, method, answer):
     slack.answers[method] = answer
     with pytest.raises(Malformed):
         await slack.send()
+
+
+async def test_a_picture_for_a_message_is_put_into_no_conversation(slack):
+    assert await slack.keep() == "F0PAGE001"
+    assert slack.got == [
+        ("files.getUploadURLExternal", {"filename": "week.png", "length": str(len(PAGE))}),
+        ("upload", PAGE),
+        ("files.completeUploadExternal", {"files": [{"id": "F0PAGE001", "title": "Week"}]}),
+    ]
+
+
+@pytest.mark.parametrize("method", ["files.getUploadURLExternal", "files.completeUploadExternal"])
+async def test_a_picture_that_slack_does_not_take_says_why(slack, method):
+    slack.answers[method] = {"ok": False, "error": "missing_scope", "needed": "files:write"}
+    with pytest.raises(Denied, match="add the scope files:write"):
+        await slack.keep()
 
 
 async def test_a_file_that_is_too_large_is_not_begun(slack, monkeypatch):

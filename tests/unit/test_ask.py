@@ -11,8 +11,9 @@ from bot.cards import private
 from bot.clock import ManualClock
 from bot.errors import NotPermitted
 from bot.flows.ask import NOTHING_SHOWN
-from bot.flows.asked import NOT_SWITCHED_ON
+from bot.flows.asked import HELD_OUT, NOT_SWITCHED_ON, shown_for
 from bot.flows.labels import Label
+from bot.flows.views import NotTriaged
 from bot.model import pins
 from bot.model.gateway import Gateway
 from bot.store.sqlite import SqliteStore
@@ -102,6 +103,49 @@ async def test_without_a_model_the_items_that_match_are_listed_and_said_to_be_th
     assert "e1  –" not in drawn and "deploy 1" in drawn
     assert bool(endpoint.requests) == (case == "rejected")
     await gateway.aclose()
+
+
+@pytest.mark.parametrize(
+    ("arm", "body", "answers"),
+    [("off", None, False), ("off", {}, False), ("off", {"override": True}, True), ("facts", None, False),
+     ("facts", {}, False), ("facts", {"override": True}, True), ("facts+summary", None, True)],
+)  # fmt: skip
+async def test_in_an_arm_without_a_model_only_an_override_lets_one_answer(arm, body, answers, bench):
+    """`body`: what a person asked with by `/sitrep triage`; None: nobody asked for a triage."""
+    n = 1 if body is None else 2
+    (first,) = await bench.store.query("SELECT * FROM triages")
+    if n == 2:
+        await bench.store.upsert("triages", [first | {"id": "P1/2", "n": 2}])
+        signal = {
+            "workspace_id": first["workspace_id"], "delivery_key": "request:1", "seq": 99, "source": "slack",
+            "kind": "unknown", "incident_id": "P1", "occurred_at": T0, "received_at": T0, "body": body, "sha256": "",
+            "state": "applied", "note": [{"kind": "triage", "incident_id": "P1", "key": "2", "severity": 2}],
+        }  # fmt: skip
+        await bench.store.insert("signals", [signal])
+    shown = await shown_for(bench.book, "P1", n, "summary", arm)
+    await bench.book.write_triage("P1", n, {"arm": arm, "experiment": "summary", "reason": shown.reason})
+    ask, endpoint, gateway = asking(bench, [CLAIM])
+    told = await ask.ask("U1", "P1", "What did the deploy change?", "r1")
+    assert (bool(told.claims), len(endpoint.requests)) == (answers, int(answers))
+    assert told.why == ("" if answers else HELD_OUT)
+    catchup = await bench.reading.catch_up("U1", "P1")
+    assert len(endpoint.requests) == int(answers) and "summary" not in str(catchup).casefold().split("arm")
+    await gateway.aclose()
+
+
+async def test_an_incident_that_is_recorded_only_gives_nobody_a_page_until_its_card_was_asked_for(bench):
+    views, reader = bench.entitled.views, await bench.entitled.principal("U1")
+    assert not await bench.book.is_recorded_only("P1")
+    await bench.book.write_triage("P1", 1, {"arm": "off", "experiment": "summary", "ranked": None})
+    for attempt in (views.own_ranked, views.own_view):
+        with pytest.raises(NotTriaged):
+            await attempt("P1", reader)
+    assert await bench.entitled.suspects("P1", "U1") == []
+    name = await bench.labels.label("P1", "U1", 1, Label("external", "", None, ""))
+    assert name and len(await bench.store.query("SELECT 1 FROM labels")) == 1  # what people say of it still counts
+    ranked = {"arm": "off", "experiment": "summary", "ranked": "{}", "reason": "override", "started_at": T0}
+    await bench.book.write_triage("P1", 2, ranked)
+    assert not await bench.book.is_recorded_only("P1")
 
 
 async def test_who_may_read_no_item_is_told_so_and_who_may_not_see_the_incident_nothing(bench):

@@ -90,6 +90,13 @@ def test_an_empty_file_with_its_header_is_too_early(tmp_path):
     assert answer["next_look"] is None and answer["e"] == {"faster": 1.0, "slower": 1.0}
 
 
+def test_before_its_start_nothing_is_known_of_an_experiment(tmp_path):
+    line = "a,s,x,control,2026-01-05T00:00:00Z,2026-01-05T01:00:00Z,"
+    answer = json.loads(run(tmp_path, f"{','.join(COLUMNS)}\n{line}\n", as_of="1999-01-01").stdout)
+    assert (answer["verdict"], answer["look"], answer["units"]["immature"]) == ("too_early", 0, 0)
+    assert answer["next_look"] == "2026-01-12T00:00:00Z"
+
+
 def test_no_look_from_the_first_to_the_last_fails_for_either_rule():
     rows = a_world(3, scenario="log-t2")
     for rule in ("planned", "open"):

@@ -58,8 +58,11 @@ def test_the_hash_is_of_what_it_says_and_any_change_is_another_experiment(hypoth
         ('arms = ["facts", "facts+summary"]', 'arms = ["facts", "magic"]', "no arm 'magic'"),
         ('arms = ["facts", "facts+summary"]', 'arms = ["facts", "facts@v2"]', "no arm 'facts@v2'"),
         ("expected_ratio = 0.8", "expected_ratio = 1.8", "expected_ratio"),
-        ("horizon_weeks = 26", "horizon_week = 26", "horizon_week: Extra inputs"),
+        ("horizon_weeks = 26", "horizon_week = 26", "horizon_week: there is no such key"),
         ('name = "summary"', 'name = "Sum mary"', "name"),
+        ('owner = "sre"', "", "owner: is missing"),
+        ('guards = ["harm", "sample_ratio"]', 'guards = ["harm", "luck"]', "guards"),
+        ('guards = ["harm", "sample_ratio"]', 'guards = ["sample_ratio"]', 'harm = true needs "harm" among guards'),
         ("[rollout]", "[rollout", "not TOML"),
     ],
 )

@@ -13,7 +13,8 @@ from bot.cards.samples import every_state
 from bot.errors import NotPermitted
 from bot.flows.entitled import OnlyAdmins
 from bot.flows.labels import Label
-from bot.flows.reading import NotTriaged, SimilarIncident
+from bot.flows.reading import SimilarIncident
+from bot.flows.views import NotTriaged
 from bot.store.sqlite import SqliteStore
 from integrations.records import Readers
 from tests.support.incident_desk import PEOPLE, T0, Bench

@@ -67,6 +67,19 @@ def incident(name: str, at: datetime, lasted: float | None, **more) -> IncidentR
 # Weeks
 
 
+@pytest.mark.parametrize(
+    ("now", "says"),
+    [
+        (NOW, ""),
+        (NOW - timedelta(days=3), "This week is not over"),
+        (NOW - timedelta(days=30), "This week has not begun."),
+    ],
+)
+def test_a_week_that_is_not_over_is_said_to_be_that(now, says):
+    found = [line for line in build(Material(), W47, BERLIN, now=now).odd if line.startswith("This week")]
+    assert len(found) == bool(says) and all(line.startswith(says) for line in found)
+
+
 def test_a_week_begins_on_the_teams_monday_and_daylight_saving_changes_its_length():
     autumn, spring = parse_week("2026-W43"), parse_week("2026-W13")
     assert autumn.begins_at(BERLIN) == datetime(2026, 10, 18, 22, tzinfo=UTC)

@@ -10,18 +10,19 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from bot.cards.limits import violations
-from bot.cards.outbox import Outbox
+from bot.cards.outbox import Outbox, OutboxLimits
 from bot.clock import ManualClock
 from bot.experiment.assign import arm_of, seed_digest
 from bot.experiment.live import LiveExperiments
 from bot.experiment.pauses import pause, resume
 from bot.incidents.signals import store_signals
 from bot.report.material import read_material
+from bot.report.png import weekly_png
 from bot.report.weekly import WeeklyReports, ask_again
 from bot.report.weeks import parse_week
 from bot.store.sqlite import SqliteStore
 from bot.trust.audience import Audience, AudienceUnknown
-from integrations.errors import Refused
+from integrations.errors import Denied, IntegrationError, Refused
 from integrations.ports import Posted
 from integrations.records import Readers, Signal
 from tests.unit.test_experiment_live import SEED, hypothesis
@@ -57,18 +58,26 @@ class Slack:
 
 
 class Bench:
-    def __init__(self, store, *hypotheses, zone=BERLIN) -> None:
+    def __init__(self, store, *hypotheses, zone=BERLIN, blocks="auto") -> None:
         self.store, self.clock, self.slack = store, ManualClock(MONDAY), Slack()
         self.to, self.narrow = ["C1"], set()
+        self.kept: list[tuple[str, bytes]] = []
+        self.keeps: IntegrationError | None = None
         self.readers: Audience | AudienceUnknown = Audience.of([frozenset({"everyone", "payments"})], MONDAY)
-        self.outbox = Outbox(store, "W", self.slack, self.clock)
+        self.outbox = Outbox(store, "W", self.slack, self.clock, limits=OutboxLimits(blocks=blocks))
         self.experiments = LiveExperiments(store, "W", self.clock, hypotheses, {one.name: SEED for one in hypotheses})
         self.weekly = WeeklyReports(
             store, "W", self.clock, zone, outbox=self.outbox, directory=self, channels=self.channels,
             incident_readers=lambda source, service: PAYMENTS if service == "payments-db" else EVERYONE,
             change_readers=lambda service: PAYMENTS if service in ("payments-db", "vault") else EVERYONE,
-            experiments=self.experiments,
+            experiments=self.experiments, pictures=self,
         )  # fmt: skip
+
+    async def keep_picture(self, name: str, title: str, content: bytes) -> str:
+        if self.keeps is not None:
+            raise self.keeps
+        self.kept.append((name, content))
+        return "F0WEEK001"
 
     async def channels(self) -> list[str]:
         return self.to
@@ -278,6 +287,42 @@ async def test_a_report_that_is_refused_in_both_forms_is_one_sentence(store):
     made.slack.refuses = ("context",)
     await made.weekly.send_due()
     assert "No experiment runs" in await made.sent()
+
+
+async def test_the_classic_report_shows_its_chart_as_a_picture_of_what_the_channel_may_see(store):
+    made = Bench(store, blocks="classic")
+    await fill(made)
+    await made.weekly.send_due()
+    made.clock.advance(7 * 86400)
+    await made.weekly.send_due()
+    assert '"slack_file": {"id": "F0WEEK001"}' in await made.sent()
+    report = await made.weekly.report(parse_week("2026-W47"), "C1")
+    assert any(point.median is not None for point in report.weekly)
+    assert made.kept == [("sitrep-2026-W47.png", weekly_png(report.weekly))]
+
+
+async def test_a_report_goes_out_without_a_picture_that_slack_does_not_keep_or_show(store):
+    made = Bench(store, blocks="classic")
+    await fill(made)
+    await made.weekly.send_due()
+    made.clock.advance(7 * 86400)
+    made.keeps = Denied("slack", "files.getUploadURLExternal: missing_scope")
+    await made.weekly.send_due()
+    assert '"image"' not in await made.sent()
+    made.keeps, made.slack.refuses = None, ("image",)
+    await ask_again(store, "W", parse_week("2026-W47"), by="U1", at=made.clock.now())
+    await made.weekly.send_due()
+    drawn = await made.sent()
+    assert '"image"' not in drawn and "```" in drawn
+    assert [kind for kind, _ in made.slack.posts] == ["post", "post"] and len(made.kept) == 1
+
+
+async def test_a_week_without_a_median_has_no_picture(store):
+    made = Bench(store, blocks="classic")
+    await made.weekly.send_due()
+    made.clock.advance(7 * 86400)
+    await made.weekly.send_due()
+    assert '"image"' not in await made.sent() and made.kept == []
 
 
 # What it is made of
