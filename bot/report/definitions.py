@@ -53,6 +53,7 @@ DEFINITIONS: tuple[tuple[str, str], ...] = (
     ("rejected", "answers that the checks rejected, of answers that a model gave"),
     (
         "failed-deployment recovery",
-        "time to resolve of incidents that a person labelled as caused by a deployment (DORA)",
+        "time to resolve of incidents whose latest label by a person names a deployment: a deploy, rollout, release or "
+        "merge, no flag and no config (DORA)",
     ),
 )

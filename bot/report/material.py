@@ -24,6 +24,8 @@ from bot.store.values import to_text, to_time
 
 BACK = timedelta(weeks=13)
 NOT_MAPPED = "not mapped"
+DEPLOYMENTS = frozenset({"deploy", "rollout", "release", "merge"})
+"""Kinds of changes that bring code: a merge is read as a deployment where a repository tells of none."""
 _INCIDENT = (
     "id, unit_id, title, service, severity, first_severity, merged_into, reopened, triggered_at, first_signal_at,"
     " acknowledged_at, mitigated_at, resolved_at"
@@ -121,8 +123,21 @@ async def _beside(store: Store, workspace_id: str, since: datetime) -> _Beside:
     exposures = {
         row["incident_id"]: (_flag(row["before_acknowledged"]), _flag(row["before_resolved"])) for row in found
     }
-    deployed = frozenset(label.incident_id for label in labels if label.cause == "change")
+    deployed = _deployed(triages, labels)
     return _Beside(triages, votes, labels, exposures, deployed, overridden)
+
+
+def _deployed(triages: Sequence[TriageRow], labels: Sequence[LabelRow]) -> frozenset[str]:
+    """Incidents whose latest label by a person names a deployment."""
+    latest = {label.incident_id: label for label in labels}
+    named = {name: label.change_id for name, label in latest.items() if label.cause == "change" and label.change_id}
+    found = {
+        triage.incident_id
+        for triage in triages
+        if (change_id := named.get(triage.incident_id)) is not None
+        and any(one.change_id == change_id and one.kind in DEPLOYMENTS for one in triage.suspects)
+    }
+    return frozenset(found)
 
 
 async def _said_later(store: Store, workspace_id: str, given: Given) -> dict[str, str]:
@@ -284,7 +299,8 @@ def _triage(row: Row) -> TriageRow:
 
 def _suspect(told: Mapping[str, Any]) -> SuspectRow:
     service = intern(told["service"] or NOT_MAPPED)
-    return SuspectRow(change_id=told["change_id"], service=service, probability=told["probability"])
+    kind = intern(told.get("kind", "deploy"))  # not written down by the first versions
+    return SuspectRow(change_id=told["change_id"], service=service, probability=told["probability"], kind=kind)
 
 
 def _label(row: Row) -> LabelRow:

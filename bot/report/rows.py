@@ -28,7 +28,7 @@ class IncidentRow:
     left_out: str = ""
     """Why its outcome is not counted (`rollout.left_out`)."""
     from_deployment: bool = False
-    """Labelled as caused by a deployment."""
+    """The latest label by a person names a suspect of a kind that is a deployment."""
     arm: str = ""
     """`control`, `treatment`, or "" outside an experiment."""
     stratum: str = ""
@@ -49,6 +49,7 @@ class SuspectRow:
     change_id: str
     service: str
     probability: float
+    kind: str = "deploy"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -42,7 +42,8 @@ async def record_triage(
     if ranked is not None:
         values |= {
             "suspects": [
-                {"change_id": s.change_id, "service": s.service, "probability": s.probability} for s in ranked.suspects
+                {"change_id": s.change_id, "service": s.service, "probability": s.probability, "kind": s.kind}
+                for s in ranked.suspects
             ],
             "services": [
                 {"service": s.service, "probability": s.probability, "signs": s.signs} for s in ranked.services

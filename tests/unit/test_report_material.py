@@ -57,7 +57,30 @@ async def test_labels_that_were_taken_back_or_rule_out_are_no_causes(store):
         await store.insert("labels", [row])
     material = await read_material(store, "W", MONDAY + timedelta(days=8), hidden_services=frozenset())
     assert [label.change_id for label in material.labels] == ["c1"]
-    assert material.incidents[0].from_deployment
+
+
+@pytest.mark.parametrize(
+    ("labels", "counts"),
+    [
+        (["deploy-1"], True), (["flag-1"], False), (["deploy-1", "flag-1"], False), (["flag-1", "deploy-1"], True),
+        (["deploy-1", None], False), (["deploy-of-another"], False),
+    ],
+)  # fmt: skip
+async def test_failed_deployment_recovery_is_of_incidents_whose_latest_label_names_a_deployment(store, labels, counts):
+    """`labels`: the changes that were named, oldest first; None: something else was the cause."""
+    await store.insert("incidents", [incident(1, 10.0)])
+    suspects = [
+        {"change_id": f"{kind}-1", "service": "a", "probability": 0.9, "kind": kind} for kind in ("flag", "deploy")
+    ]
+    key = {"workspace_id": "W", "incident_id": "P1"}
+    await store.insert("triages", [key | {"id": "P1/1", "n": 1, "started_at": MONDAY, "suspects": suspects}])
+    for n, change in enumerate(labels):
+        at = MONDAY + timedelta(hours=2 + n)
+        row = {"id": f"L{n}", "by": "U1", "at": at, "cause": "change" if change else "external", "change_id": change}
+        await store.insert("labels", [key | row])
+    material = await read_material(store, "W", MONDAY + timedelta(days=8), hidden_services=frozenset())
+    report = build(material, parse_week("2026-W47"), ZoneInfo("UTC"), now=MONDAY + timedelta(days=9))
+    assert (report.deployments is not None) is counts
 
 
 async def test_an_empty_store_is_a_report_and_other_workspaces_do_not_count(store):
