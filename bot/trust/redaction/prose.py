@@ -37,6 +37,8 @@ _PRODUCTS = frozenset(
 """What a sentence about passwords names, and is none."""
 _FOREIGN_NOUN = "(?:" + foreign(FOREIGN_WORDS) + ")"
 _FOREIGN_WINDOW = 160
+_LONGEST_FOREIGN = 40
+"""Longer than that is no password that somebody chose, and the window may have cut it."""
 _HIGH = bytes(range(0x80, 0x100))
 _QUOTED = r"[ \t]*+(?:is|was|lautet|es|:|=|to)?+[ \t]*+[\"'`]([^\"'`\r\n\x00]{6,80})[\"'`]"
 _NUMBER = r"(?i)[^\r\n\x00.;0-9]{0,40}?\b(?:is|was|:|=)?[ \t]*+[\"'`]?([0-9]{4,8})\b"
@@ -143,7 +145,7 @@ class Sentences:
                 place = window.find(word, place)
                 begin, place = place, place + len(word)
                 core = word.strip(_AROUND_WORD + _HIGH)
-                if core.translate(None, _HIGH) != core or MASK in word:
+                if core.translate(None, _HIGH) != core or MASK in word or len(core) > _LONGEST_FOREIGN:
                     continue
                 if _is_chosen_or_odd(core) and any(char in b"0123456789!#$%^&*+~?@" for char in core):
                     start = at + begin + word.find(core)
