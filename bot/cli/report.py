@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 def command(week: str | None, form: str, person: str | None, send: bool, output: Path | None) -> None:
     """Print the report of one week: how long incidents took, per arm, at what price, and how sure we are."""
     from bot.report.html import as_html
-    from bot.report.slack import classic
+    from bot.report.slack import classic, modern
     from bot.report.table import as_csv, as_json
     from bot.settings import load
 
@@ -41,7 +41,7 @@ def command(week: str | None, form: str, person: str | None, send: bool, output:
         return
     report = asyncio.run(_report(settings, week, person))
     if form == "slack":
-        message = classic(report)
+        message = (classic if settings.file.slack.blocks == "classic" else modern)(report)
         text = json.dumps({"text": message.text, "blocks": message.blocks}, ensure_ascii=False, indent=1)
     else:
         text = {"html": as_html, "csv": as_csv, "json": as_json}[form](report)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gc
 import io
 import json
 import pathlib
@@ -16,8 +17,10 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from bot.cards.limits import violations
+from bot.cli.report import command
 from bot.errors import ConfigurationError
 from bot.experiment.export import data_sha256, rows_csv
 from bot.experiment.units import Unit, read_csv
@@ -462,3 +465,16 @@ def test_the_docs_say_what_the_report_says():
     page = (pathlib.Path(__file__).resolve().parents[2] / "docs" / "metrics.md").read_text(encoding="utf-8")
     for name, what in DEFINITIONS:
         assert f"| {name} | {what} |" in page
+
+
+@pytest.mark.parametrize(("blocks", "kind"), [("auto", "table"), ("classic", "section")])
+def test_the_command_prints_the_post_in_the_form_that_the_settings_ask_for(tmp_path, monkeypatch, blocks, kind):
+    (tmp_path / "sitrep.toml").write_text(f'[slack]\nblocks = "{blocks}"\n', encoding="utf-8")
+    monkeypatch.setenv("SITREP_HOME", str(tmp_path))
+    monkeypatch.setenv("SITREP_CONFIG", str(tmp_path / "sitrep.toml"))
+    printed = CliRunner().invoke(command, ["--week", "2026-W40", "--format", "slack"], catch_exceptions=False)
+    gc.enable()  # the command switches it off, as a process of its own may
+    told = json.loads(printed.stdout)
+    kinds = [block["type"] for block in told["blocks"]]
+    assert kind in kinds and ("table" in kinds) == (blocks == "auto")
+    assert not violations(told["text"], told["blocks"])
