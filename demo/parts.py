@@ -124,6 +124,7 @@ def _no_npm() -> list[str]:
 
 def _npm_pack(name: str, version: str, folder: pathlib.Path, say: Say) -> pathlib.Path:
     command = [*npm(say), "pack", f"{name}@{version}", "--pack-destination", str(folder), "--json"]
+    command += ["--no-update-notifier", "--fetch-retries=1"]  # where there is no registry the terminal will do
     environment = dict(os.environ)
     # npm's script starts `node` by its name: the one beside it has to be found first.
     environment["PATH"] = os.pathsep.join([str(pathlib.Path(command[0]).parent), environment.get("PATH", "")])

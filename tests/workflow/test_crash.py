@@ -122,14 +122,14 @@ class Case:
                 [sys.executable, "-m", "tests.workflow.victim"], cwd=ROOT, env=environment, stdout=out, stderr=out
             )
 
-    def wait_killed(self, seconds: float = 40) -> None:
+    def wait_killed(self, seconds: float = 180) -> None:
         assert self.process is not None
         assert self.process.wait(seconds) == -9, self.said()
 
     def stop(self) -> None:
         assert self.process is not None
         self.process.terminate()
-        assert self.process.wait(20) == 0, self.said()
+        assert self.process.wait(60) == 0, self.said()
 
     def said(self) -> str:
         return (self.folder / "out.log").read_text(errors="replace")[-3000:]
@@ -151,7 +151,7 @@ class Case:
         finally:
             connection.close()
 
-    def wait_for(self, sql: str, seconds: float = 60, database: str = "sitrep.db") -> list[tuple]:
+    def wait_for(self, sql: str, seconds: float = 180, database: str = "sitrep.db") -> list[tuple]:
         until = time.monotonic() + seconds
         while time.monotonic() < until:
             if (self.home / database).exists() and (found := self.rows(sql, database)):
@@ -354,7 +354,7 @@ def test_a_workflow_that_was_edited_between_kill_and_restart_is_reported_and_the
     case.start("gather.after")
     case.wait_killed()
     case.start(VICTIM_EDITED="1")
-    case.wait_for(SET_ASIDE, 90)
+    case.wait_for(SET_ASIDE)
     case.wait_for(CARD_OUT)
     assert "was set aside" in case.said()
     case.stop()
