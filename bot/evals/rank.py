@@ -41,6 +41,11 @@ NEAR_RECENT = 0.15
 @click.option("--without", multiple=True, type=click.Choice(SOURCES), help="Take a source away; may be repeated.")
 @click.option("--across", is_flag=True, help="Every pair of healthy minutes as the baseline in turn; takes a minute.")
 @click.option(
+    "--perturbed",
+    is_flag=True,
+    help="The same incidents renamed, moved in time, shuffled, doubled, thinned …; minutes.",
+)
+@click.option(
     "--slow-code", is_flag=True, help="Made-up delays in the code of healthy minutes instead of the incidents."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -54,6 +59,7 @@ def command(
     only: str | None,
     without: tuple[str, ...],
     across: bool,
+    perturbed: bool,
     slow_code: bool,
     as_json: bool,
 ) -> None:
@@ -78,6 +84,10 @@ def command(
         from bot.evals.rank_across import across as all_pairs
 
         report(*all_pairs(cases, weights), [], as_json=as_json)
+    elif perturbed:
+        from bot.evals.rank_perturbed import perturbed as all_perturbations
+
+        report(*all_perturbations(cases, weights), as_json=as_json)
     elif slow_code:
         from bot.evals.rank_slow import slow_code as made_up
 

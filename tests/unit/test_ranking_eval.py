@@ -17,6 +17,7 @@ from bot.evals.rank import measure
 from bot.evals.rank_across import across
 from bot.evals.rank_cases import Case, bundle_folders, run_cases
 from bot.evals.rank_figures import auc, hit_rate, leak_control, place, reliability, wilson
+from bot.evals.rank_perturbed import PERTURBATIONS, perturbed
 from bot.evals.rank_slow import slow_code, with_delay
 from bot.ranking.calibrate import combined, probabilities
 from bot.ranking.fit import Labelled, fit_weights
@@ -92,6 +93,31 @@ def test_every_pair_of_healthy_minutes_is_normal_once(cases: list[Case]) -> None
     assert [one["healthy"] for one in rows] == [["baseline 2023-01-30", "tt-none-2023-01-29-1447"]]
     assert totals["service_top1"]["mean"] == 1.0
     assert rows[0]["false_alarms_quiet"] is None
+
+
+def test_names_time_and_words_do_not_matter(cases: list[Case]) -> None:
+    names = ["services renamed", "at another time", "three innocent services reword their lines"]
+    rows, totals, bars = perturbed(cases, shipped_weights(), only=names)
+    assert [one["perturbation"] for one in rows] == names
+    assert totals["cases"] == 2
+    assert all(one["service_top1"] == one["change_top1"] == 1.0 for one in rows)
+    assert all(one["false_alarms_quiet"] == 1 for one in rows)
+    assert all(bar.holds for bar in bars)
+    first = rows[0]
+    assert all(one["incidents_named"] == first["incidents_named"] for one in rows)
+
+
+def test_a_perturbation_that_names_the_wrong_culprit_fails_the_bars(cases: list[Case]) -> None:
+    wrong = [replace(one, truth=replace(one.truth, service="nobody")) if one.truth.service else one for one in cases]
+    _, _, bars = perturbed(wrong, shipped_weights(), only=["services renamed"])
+    assert not next(bar for bar in bars if bar.name == "worst_kept_service_top1").holds
+
+
+@pytest.mark.slow
+def test_the_full_set_stands_every_perturbation(shared_data: pathlib.Path) -> None:
+    code, out = evaluated("--bundles", str(shared_data / "bundles"), "--perturbed")
+    assert code == 0
+    assert len(out["cases"]) == len(PERTURBATIONS)
 
 
 def test_slow_code_in_a_healthy_minute_is_found_with_all_that_waits_for_it(cases: list[Case]) -> None:
