@@ -266,10 +266,12 @@ def _long_window(case: Case, cases: Sequence[Case], dice: random.Random) -> Give
 def _sampled(told: Telemetry, dice: random.Random, case: Case) -> Telemetry:
     """Half of the traces, now and before, each with its lines."""
     del case
-    salt = dice.random()
+    chosen: dict[str, bool] = {}
 
     def kept(trace_id: str) -> bool:
-        return zlib.crc32(f"{salt}{trace_id}".encode()) % 2 == 0
+        if trace_id not in chosen:
+            chosen[trace_id] = dice.random() < 0.5
+        return chosen[trace_id]
 
     return _edited(
         told,
