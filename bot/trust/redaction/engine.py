@@ -121,6 +121,9 @@ class Redactor:
         for (first, second), found in zip(pairs, findings[len(strings) :], strict=False):
             cut = len(str(first.value))
             for span in found.spans:
+                halves = (str(first.value)[span.start :], str(second.value)[: span.end - cut])
+                if span.kind == "generated" and any(map(structure.is_word, halves)):
+                    continue
                 if span.start < cut < span.end and not (by_leaf[id(first)] and by_leaf[id(second)]):
                     by_leaf[id(first)] += (Span(span.start, cut, span.kind),)
                     by_leaf[id(second)] = (Span(0, span.end - cut, span.kind), *by_leaf[id(second)])

@@ -15,6 +15,11 @@ _NAME_FIELDS = ("name", "key", "id", "header", "field", "variable", "parameter")
 _VALUE_FIELDS = ("value", "val", "content", "stringValue", "string_value", "default", "data")
 _INHERITING = frozenset((*_VALUE_FIELDS, "string", "plain", "raw", "text", "secret", "plaintext", "values"))
 _LONGEST_PART = 400
+_OF_THE_PROTOCOL = frozenset(
+    ("id", "type", "event_type", "resource_type", "status", "state", "kind", "action", "self", "severity", "urgency")
+)
+"""Fields by which systems tell what a message is and which one. Joined with a neighbour, one random id in five hundred
+reads as a key: an event without its type could not be applied, and its incident would miss it."""
 
 
 @dataclass(slots=True)
@@ -107,11 +112,19 @@ def kind_by_name(leaf: Leaf) -> str:
 def split_pairs(leaves: Sequence[Leaf]) -> Iterator[tuple[Leaf, Leaf]]:
     """Neighbouring short words of one container: a secret may be cut in two there."""
     for first, second in pairwise(leaves):
-        if first.holder is second.holder and _is_part(first.value) and _is_part(second.value):
+        if first.holder is second.holder and _is_part(first) and _is_part(second):
             yield first, second
 
 
-def _is_part(value: object) -> bool:
+def is_word(piece: str) -> bool:
+    """Whether this end of a value that was joined with its neighbour is a plain word, and so no half of a random key."""
+    return piece.isalpha() and (piece.islower() or piece.isupper() or piece.istitle())
+
+
+def _is_part(leaf: Leaf) -> bool:
+    value = leaf.value
+    if leaf.name in _OF_THE_PROTOCOL:
+        return False
     return isinstance(value, str) and 4 <= len(value) <= _LONGEST_PART and not any(char in value for char in " \n\t<>")
 
 

@@ -103,7 +103,7 @@ FORMATS: tuple[tuple[str, str, str], ...] = (
     (r"dnkey-", "defined-key", r"dnkey-[A-Z2-7]{26}-[A-Z2-7]{40,}"),
     ("sq0[a-z]{3}-", "square-token", r"sq0[a-z]{3}-[A-Za-z0-9_\-]{20,}"),
     ("EAAA", "square-token", r"EAAA[A-Za-z0-9_\-+=]{50,}"),
-    ("EAA[A-Z]", "facebook-token", r"EAA[A-Z][A-Za-z0-9]{20,}"),
+    ("EAA[A-Z]", "facebook-token", r"EAA[A-Z][A-Za-z0-9]{40,}"),
     (r"[0-9](?:\||%7[Cc])[A-Za-z0-9_\-]", "facebook-token", r"[0-9]{13,17}(?:\||%7[Cc])[A-Za-z0-9_\-]{20,}"),
     (r"access_token\$", "paypal-token", r"access_token\$(?:production|sandbox)\$[a-z0-9]{10,}\$[a-f0-9]{20,}"),
     ("access-(?:sandbox|development|production)-", "plaid-token", r"access-(?:sandbox|development|production)-[0-9a-f\-]{36}"),
