@@ -27,7 +27,7 @@ from bot.types import Ranked
 
 T = TypeVar("T")
 
-NICE = 5
+NICE = 15
 """The doors and the outbox go first: their answers are waited for."""
 
 _redactor: Redactor | None = None
